@@ -1,0 +1,1 @@
+"""The study's stages: each folder is one DVC stage, run as `python -m stages.<stage>`."""

@@ -1,0 +1,1 @@
+"""`aggregate`: all runs' predictions → one row of scores a run, and the paper's two tables."""

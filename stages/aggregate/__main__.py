@@ -1,0 +1,25 @@
+"""`python -m stages.aggregate`: write `metrics/scores.csv` and Tables 1 and 2."""
+
+from pathlib import Path
+
+from stages import cli, features, files, params, predictions, scores
+from stages.aggregate import papers_tables
+
+METRICS = Path("metrics")
+
+
+def main() -> None:
+    """Score every run of the study, then summarise them as the paper does."""
+    config, meta = params.load(), features.read_meta()
+    runs = scores.run_scores(predictions.read_study(config), meta.classes)
+    files.write_csv(METRICS / "scores.csv", runs)
+    published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None
+    summary = papers_tables.summarise(runs)
+    for number in (1, 2):
+        table = papers_tables.arrange(summary, number, published)
+        files.write_csv(METRICS / f"table{number}.csv", table)
+        files.write_text(METRICS / f"table{number}.md", papers_tables.as_markdown(table, number, meta.corpus))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,95 @@
+"""The paper's Tables 1 and 2 from a study's scores, with the paper's own numbers beside them where they apply."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from stages import tables, variants
+from stages.scores import METRICS
+
+TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all modalities"}
+
+
+def read_published() -> pd.DataFrame:
+    """The paper's numbers: table, modalities, fusion, metric, paper_mean, paper_std."""
+    published = pd.read_csv(Path(__file__).with_name("published.csv"))
+    metric = {label.split()[0]: name for name, label in METRICS.items()}  # WA → balanced_accuracy
+    return pd.DataFrame({"table": published["table"], "modalities": published["modalities"],
+                         "fusion": published["model"].str.replace("-", "_"), "metric": published["metric"].map(metric),
+                         "paper_mean": published["mean"], "paper_std": published["std"]})
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """variant, metric, mean, std (ddof 1; NaN for one run) and n over all fold × seed runs of each variant."""
+    long = runs.melt(id_vars=["variant"], value_vars=list(METRICS), var_name="metric")
+    summary = long.groupby(["variant", "metric"], sort=False)["value"].agg(mean="mean", std="std", n="size")
+    return summary.reset_index()
+
+
+def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None) -> pd.DataFrame:
+    """The rows of Table `number`, long: variant, modalities, fusion, metric, mean, std, n, best.
+
+    Table 1 has the fusions of the paper's Table 1 on all combinations of modalities; Table 2 all fusions on the
+    study's largest combination. `best` marks the highest mean of those that the paper compares: of one metric and, in
+    Table 1, one combination. With `published` the columns paper_mean, paper_std and difference follow.
+    """
+    table = summary.copy()
+    parsed = [variants.parse(name) for name in table["variant"]]
+    table.insert(1, "modalities", [variant.modalities for variant in parsed])
+    table.insert(2, "fusion", [variant.fusion for variant in parsed])
+    if number == 1:
+        table = table[[variants.FUSIONS[name].table == 1 for name in table["fusion"]]]
+        compared = ["metric", "modalities"]
+    else:
+        largest = max((m for m in table["modalities"]), key=variants.COMBINATIONS.index)
+        table = table[table["modalities"] == largest]
+        compared = ["metric"]
+    orders = {"metric": list(METRICS), "modalities": list(variants.COMBINATIONS), "fusion": list(variants.FUSIONS)}
+    table = table.sort_values(list(orders), key=lambda column: column.map(orders[column.name].index))
+    highest = table.groupby(compared)["mean"].transform("max")
+    several = table.groupby(compared)["mean"].transform("size") > 1
+    table["best"] = several & (table["mean"] == highest)
+    if published is not None:
+        table = table.merge(published[published["table"] == str(number)].drop(columns="table"),
+                            on=["modalities", "fusion", "metric"], how="left")
+        table["difference"] = table["mean"] - table["paper_mean"]
+    return table.reset_index(drop=True)
+
+
+def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
+    """Table 1 with one row a combination and one column a metric and model; Table 2 with one row a model."""
+    cells = pd.DataFrame({"metric": table["metric"].map(METRICS), "model": table["fusion"].map(_label),
+                          "modality": table["modalities"].map(variants.combination_label),
+                          "cell": [_cell(row) for row in table.itertuples()]})
+    if number == 1:
+        cells["column"] = [f"{metric}: {model}" for metric, model in zip(cells["metric"], cells["model"], strict=True)]
+        wide = _pivot(cells, "modality", "column", "Modality")
+    else:
+        wide = _pivot(cells, "model", "metric", "Model")
+    counts = sorted(table["n"].unique())
+    note = (f"Corpus: {corpus}. Mean ± standard deviation (ddof 1) over {', '.join(map(str, counts))} runs (folds × "
+            "seeds). **Bold**: the highest mean of those compared. WA and UWA are the paper's names, the reverse of most "
+            "of the field's.")
+    if "paper_mean" in table:
+        note += " In brackets: the paper's number, and this study's difference from it in points."
+    return f"# Table {number}: {TITLES[number]}\n\n{note}\n\n{tables.markdown(wide)}"
+
+
+def _pivot(cells: pd.DataFrame, rows: str, columns: str, title: str) -> pd.DataFrame:
+    """A wide table in the order in which rows and columns first appear."""
+    wide = cells.pivot(index=rows, columns=columns, values="cell")
+    wide = wide.loc[cells[rows].unique(), cells[columns].unique()]
+    return wide.rename_axis(title).reset_index()
+
+
+def _label(fusion: str) -> str:
+    return variants.FUSIONS[fusion].label
+
+
+def _cell(row: tuple) -> str:
+    text = tables.mean_std(row.mean, row.std)
+    if row.best:
+        text = f"**{text}**"
+    if hasattr(row, "paper_mean") and not pd.isna(row.paper_mean):
+        text += f" ({tables.mean_std(row.paper_mean, row.paper_std)}; {100 * row.difference:+.1f})"
+    return text

@@ -1,0 +1,1 @@
+"""`confusion`: predictions → the paper's Figure 3 for every self/cross pair, and recalls by class."""

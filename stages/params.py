@@ -1,0 +1,267 @@
+"""The typed, validated view of `params.yaml`. `python -m stages.params` checks the file and says what is wrong."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from stages import cli, variants
+
+PATH = Path("params.yaml")
+
+Positive = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A section of `params.yaml`: no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Frames(Section):
+    """A modality of the synthetic corpus made of feature vectors."""
+
+    features: Positive
+    """Features a frame."""
+    longest: Annotated[int, Field(ge=2)]
+    """Frames of the longest utterance."""
+
+
+class Words(Section):
+    """The text of the synthetic corpus."""
+
+    features: Positive
+    """Dimensions of a word vector."""
+    longest: Annotated[int, Field(ge=8)]
+    """Words of the longest utterance."""
+    vocabulary: Annotated[int, Field(ge=8)]
+    """Distinct words, the padding token not counted."""
+
+
+class Synthetic(Section):
+    """The corpus that `stages/prepare/synthetic.py` generates; its docstring explains the two knobs."""
+
+    seed: Annotated[int, Field(ge=0)]
+    utterances: Annotated[int, Field(ge=150)]
+    signal: Annotated[float, Field(ge=0)]
+    """How strongly classes differ: 0 not at all, 1 about as hard as IEMOCAP, more is easier."""
+    interaction: Annotated[float, Field(ge=0, le=1)]
+    """Share of the class information that lies in the relation of text and vision, not in either alone."""
+    audio: Frames
+    video: Frames
+    text: Words
+
+
+class Corpus(Section):
+    """Where the utterances come from."""
+
+    source: Literal["synthetic", "published_folds"]
+    root: str | None
+    """Folder of a corpus on disk."""
+    classes: list[str] | None
+    """Names of the classes in the order of the labels 0, 1, …; null: what the corpus says."""
+    synthetic: Synthetic
+
+    @field_validator("classes")
+    @classmethod
+    def _names(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and (len(names) < 2 or len(set(names)) < len(names) or not all(map(_plain, names))):
+            raise ValueError("must be at least two different names of letters, digits, '_' and '-'")
+        return names
+
+    @model_validator(mode="after")
+    def _root(self) -> "Corpus":
+        if self.source != "synthetic" and self.root is None:
+            raise ValueError(f"root must name a folder when source is {self.source}, but is null")
+        return self
+
+
+class Split(Section):
+    """How utterances are divided into folds and parts."""
+
+    scheme: Literal["auto", "published", "random", "leave_session_out", "leave_speaker_out"]
+    folds: Annotated[int, Field(ge=2)]
+    """Folds of the random scheme."""
+    dev_share: Annotated[float, Field(gt=0, lt=1)]
+    """Development share of each held-out fold of the random scheme."""
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Audio(Section):
+    """How audio features enter the model."""
+
+    standardise: bool
+    """Remove the mean and scale to unit variance, both of the fold's training frames."""
+
+
+class Features(Section):
+    """How features enter the model."""
+
+    audio: Audio
+
+
+class TimeMap(Section):
+    """Output positions of the linear maps over time, as a share of the corpus's longest sequence."""
+
+    audio: Share
+    video: Share
+
+
+class Model(Section):
+    """Sizes of the models."""
+
+    hidden: Positive
+    """GRU units in each direction; the model's width is twice that."""
+    heads: Positive
+    """Attention heads."""
+    classifier: Positive
+    """Neurons of the first fully connected layer."""
+    attention_dropout: Probability
+    """Dropout on attention weights."""
+    text_dropout: Probability
+    """Dropout on word vectors."""
+    positions: TimeMap
+    padding: Literal["attend", "mask"]
+    """Whether recurrences and attention run over padding, as in the paper, or not."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Model":
+        if 2 * self.hidden % self.heads:
+            raise ValueError(f"heads must divide the model width 2 × hidden = {2 * self.hidden}, but is {self.heads}")
+        return self
+
+
+class Protocol(Section):
+    """The training protocol (paper, Section 3)."""
+
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    lr_factor: Annotated[float, Field(gt=0, lt=1)]
+    """The learning rate is multiplied by this when the development loss stalls."""
+    lr_patience: Annotated[int, Field(ge=0)]
+    """Epochs without a better development loss before that."""
+    patience: Positive
+    """Epochs without a better development accuracy before training stops."""
+    max_epochs: Positive
+
+
+class Train(Section):
+    """How trainings run."""
+
+    protocol: Protocol
+    precision: Literal["float32", "float64"]
+    device: Literal["auto", "cpu", "cuda"]
+    workers: Literal["auto"] | Positive
+    """Worker processes a stage; changes nothing but the time."""
+    save_weights: bool
+    """Keep each run's best weights as safetensors beside its predictions."""
+
+
+class Headline(Section):
+    """The variant that `dvc metrics diff` compares."""
+
+    attention: str
+    modalities: str
+
+    @model_validator(mode="after")
+    def _variant(self) -> "Headline":
+        variants.parse(self.variant)
+        return self
+
+    @property
+    def variant(self) -> str:
+        """The variant's name."""
+        return f"{self.attention}_{self.modalities}"
+
+
+class Confusion(Section):
+    """What the confusion matrices show."""
+
+    fold: Positive
+    """The one fold that is drawn beside all folds together (the paper's Figure 3 shows one)."""
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    variants: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    corpus: Corpus
+    split: Split
+    features: Features
+    model: Model
+    train: Train
+    headline: Headline
+    confusion: Confusion
+
+    @field_validator("variants")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        _distinct(names)
+        for name in names:
+            variants.parse(name)
+        return names
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
+        _distinct(seeds)
+        return seeds
+
+    @model_validator(mode="after")
+    def _headline_trained(self) -> "Params":
+        if self.headline.variant not in self.variants:
+            raise ValueError(f"headline.attention and headline.modalities must name one of the study's variants, "
+                             f"but {self.headline.variant!r} is not among {', '.join(self.variants)}")
+        return self
+
+
+def load(path: Path = PATH) -> Params:
+    """Read and validate `path`.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not YAML or breaks a rule; the message names every key, its rule and its value.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise cli.UserError(f"{path} is missing: run stages from the repository's root") from None
+    except yaml.YAMLError as error:
+        raise cli.UserError(f"{path} is not valid YAML: {error}") from None
+    try:
+        return Params.model_validate(document)
+    except ValidationError as error:
+        raise cli.UserError("\n       ".join(f"{path}: {_explain(e)}" for e in error.errors())) from None
+
+
+def _explain(error: dict) -> str:
+    """One of pydantic's errors as `key: rule, but is value`."""
+    # Branches of a union ("int", "literal['auto']") are no keys of the file.
+    key = ".".join(str(part) for part in error["loc"] if str(part).isidentifier() or isinstance(part, int))
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error" and isinstance(error["input"], dict):
+        return f"{key}: {message}" if key else message
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key (its value is {error['input']!r})"
+    if error["type"] == "missing":
+        return f"{key}: this key is missing"
+    return f"{key}: {message}, but is {error['input']!r}"
+
+
+def _distinct(values: list) -> None:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"must name each once, but repeats {', '.join(map(str, repeated))}")
+
+
+def _plain(name: str) -> bool:
+    return name.replace("_", "").replace("-", "").isalnum()
+
+
+if __name__ == "__main__":
+    cli.run(load)

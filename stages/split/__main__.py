@@ -1,0 +1,30 @@
+"""`python -m stages.split`: write `data/folds.csv` from the prepared corpus."""
+
+from stages import cli, features, files, params
+from stages.split import schemes
+
+
+def main() -> None:
+    """Divide the corpus as `split.scheme` says, check the result, write it."""
+    config = params.load().split
+    utterances = features.read_utterances()
+    published = features.FOLDER / "folds.csv"
+    scheme = config.scheme
+    if scheme == "auto":
+        scheme = "published" if published.exists() else "random"
+    if scheme == "published":
+        if not published.exists():
+            raise cli.UserError("split.scheme is published, but this corpus brings no folds: "
+                                "use random, leave_session_out or leave_speaker_out")
+        folds = features.read_folds(published)
+    elif scheme == "random":
+        folds = schemes.random(utterances, config)
+    else:
+        folds = schemes.leave_out(utterances, config, column=scheme.split("_")[1])
+    folds = folds.reset_index(drop=True)
+    schemes.check(folds, utterances, features.read_meta().classes)
+    files.write_csv(features.FOLDS, folds)
+
+
+if __name__ == "__main__":
+    cli.run(main)

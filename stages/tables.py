@@ -1,0 +1,25 @@
+"""How tables for people are written."""
+
+import pandas as pd
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """`table` as a Markdown table without its index; empty cells are "–"."""
+    rows = [[str(name) for name in table.columns], ["---"] * table.shape[1]]
+    rows += [["–" if pd.isna(cell) else str(cell) for cell in row] for row in table.itertuples(index=False)]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def mean_std(mean: float, std: float) -> str:
+    """`.587 ± .022`, as the paper prints it; without the deviation where there is none."""
+    return fraction(mean) + ("" if pd.isna(std) else f" ± {fraction(std)}")
+
+
+def fraction(value: float) -> str:
+    """`.587`; 1 stays `1.000`."""
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:.3f}"
+
+
+def p_value(p: float) -> str:
+    """`.053`, or `< .001`."""
+    return "–" if pd.isna(p) else "< .001" if p < 0.001 else fraction(p)

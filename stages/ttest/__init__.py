@@ -1,0 +1,1 @@
+"""`ttest`: runs' scores → the paper's t-tests between models."""

@@ -1,0 +1,80 @@
+"""The fusion mechanisms, and what a variant's name means.
+
+A variant is a fusion mechanism on some modalities, named `<fusion>_<modalities>` with an option of the fusion at
+the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusion.py` and one entry here.
+"""
+
+from dataclasses import dataclass
+
+MODALITIES = {"t": "text", "v": "video", "a": "audio"}
+"""Letter → modality, in the order in which the paper and the variants' names write them."""
+
+COMBINATIONS = ("t", "v", "a", "tv", "ta", "va", "tva")
+"""Every combination of modalities, in the paper's order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """One fusion mechanism."""
+
+    builder: str
+    """Its function in `stages/train/fusion.py`."""
+    label: str
+    """Its name in tables and figures."""
+    at_least: int = 2
+    """The fewest modalities that it is defined for."""
+    table: int = 1
+    """The table of the paper in which it stands; those of Table 1 are in Table 2 too."""
+
+
+FUSIONS = {
+    "cross": Fusion(builder="cross_attention", label="Cross"),
+    "self": Fusion(builder="self_attention", label="Self", at_least=1),
+    "cross_nosp": Fusion(builder="cross_attention_concatenated", label="Cross-noSP", table=2),
+    "self_nosp": Fusion(builder="self_attention_concatenated", label="Self-noSP", table=2),
+    "crossself": Fusion(builder="cross_and_self_attention", label="Cross+Self", table=2),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A variant's name, taken apart."""
+
+    name: str
+    fusion: str
+    """A key of `FUSIONS`."""
+    modalities: str
+    """One of `COMBINATIONS`."""
+
+    @property
+    def label(self) -> str:
+        """As people read it: `Cross T+V+A`."""
+        return f"{FUSIONS[self.fusion].label} {combination_label(self.modalities)}"
+
+
+def combination_label(modalities: str) -> str:
+    """`tva` → `T+V+A`, as the paper writes it."""
+    return "+".join(modalities.upper())
+
+
+def parse(name: str) -> Variant:
+    """The variant that `name` stands for.
+
+    Raises
+    ------
+    ValueError
+        If the fusion or the modalities are not known, or the fusion needs more modalities; the message says which.
+    """
+    base, _, rest = name.partition("_")
+    modalities, _, option = rest.partition("_")
+    fusion = f"{base}_{option}" if option else base
+    if fusion not in FUSIONS:
+        raise ValueError(f"{name!r} must begin with a fusion mechanism and may end with its option, one of "
+                         f"{', '.join(FUSIONS)}, but {fusion!r} is none")
+    if modalities not in COMBINATIONS:
+        raise ValueError(f"{name!r} must name its modalities as one of {', '.join(COMBINATIONS)}, "
+                         f"but {modalities!r} is none")
+    if len(modalities) < FUSIONS[fusion].at_least:
+        raise ValueError(f"{name!r}: {fusion} needs at least {FUSIONS[fusion].at_least} modalities, "
+                         f"but {modalities!r} has {len(modalities)}")
+    return Variant(name=name, fusion=fusion, modalities=modalities)
