@@ -48,7 +48,7 @@ class Ragged:
 
     def __getitem__(self, row: int) -> np.ndarray:
         """The sequence of utterance `row`, without padding: [length, features]."""
-        return self.values[self.offsets[row]:self.offsets[row] + self.lengths[row]]
+        return self.values[self.offsets[row] : self.offsets[row] + self.lengths[row]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Writer:
         self._folder = folder
         self._shapes = {"audio": (dimensions["audio"],), "video": (dimensions["video"],), "text": ()}
         self._dtypes = {"audio": "<f4", "video": "<f4", "text": "<i4"}
-        self._streams = {name: open(folder / f"{name}.npy", "wb") for name in SEQUENCES}
+        self._streams = {name: (folder / f"{name}.npy").open("wb") for name in SEQUENCES}
         self._positions = dict.fromkeys(SEQUENCES, 0)
         self._rows: list[dict] = []
         for stream in self._streams.values():
@@ -103,8 +103,9 @@ class Writer:
         for row in self._rows:
             row["label"] = names[row["label"]]
 
-    def close(self, *, meta: Meta, embedding: np.ndarray, prosody: np.ndarray | None = None,
-              folds: pd.DataFrame | None = None) -> None:
+    def close(
+        self, *, meta: Meta, embedding: np.ndarray, prosody: np.ndarray | None = None, folds: pd.DataFrame | None = None
+    ) -> None:
         """Complete the folder; `folds` (fold, utterance_id, part) are those that the corpus brings, if any."""
         for name, stream in self._streams.items():
             with stream:
@@ -134,14 +135,21 @@ def read(folder: Path = FOLDER) -> Features:
     """Open a prepared corpus; its sequences stay on disk."""
     meta, utterances = read_meta(folder), read_utterances(folder)
     sequences = {
-        name: Ragged(values=np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False),
-                     offsets=utterances[f"{name}_offset"].to_numpy(), lengths=utterances[f"{name}_length"].to_numpy(),
-                     longest=meta.longest[name])
+        name: Ragged(
+            values=np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False),
+            offsets=utterances[f"{name}_offset"].to_numpy(),
+            lengths=utterances[f"{name}_length"].to_numpy(),
+            longest=meta.longest[name],
+        )
         for name in SEQUENCES
     }
-    return Features(meta=meta, utterance_id=utterances["utterance_id"].to_numpy(str),
-                    label=utterances["label"].map({name: i for i, name in enumerate(meta.classes)}).to_numpy(),
-                    sequences=sequences, embedding=np.load(folder / "embedding.npy", allow_pickle=False))
+    return Features(
+        meta=meta,
+        utterance_id=utterances["utterance_id"].to_numpy(str),
+        label=utterances["label"].map({name: i for i, name in enumerate(meta.classes)}).to_numpy(),
+        sequences=sequences,
+        embedding=np.load(folder / "embedding.npy", allow_pickle=False),
+    )
 
 
 def read_folds(path: Path = FOLDS) -> pd.DataFrame:

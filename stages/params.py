@@ -214,8 +214,10 @@ class Params(Section):
     @model_validator(mode="after")
     def _headline_trained(self) -> "Params":
         if self.headline.variant not in self.variants:
-            raise ValueError(f"headline.attention and headline.modalities must name one of the study's variants, "
-                             f"but {self.headline.variant!r} is not among {', '.join(self.variants)}")
+            raise ValueError(
+                f"headline.attention and headline.modalities must name one of the study's variants, "
+                f"but {self.headline.variant!r} is not among {', '.join(self.variants)}"
+            )
         return self
 
 

@@ -9,17 +9,23 @@ from stages.params import Params
 
 RUNS = Path("runs")
 
+
 def folder(variant: str, seed: int) -> Path:
     """Where a variant's and seed's outputs lie."""
     return RUNS / variant / f"seed{seed}"
 
 
-def table(fold: int, utterance_id: np.ndarray, actual: np.ndarray, probabilities: np.ndarray,
-          classes: list[str]) -> pd.DataFrame:
+def table(
+    fold: int, utterance_id: np.ndarray, actual: np.ndarray, probabilities: np.ndarray, classes: list[str]
+) -> pd.DataFrame:
     """One fold's predictions: fold, utterance_id, actual, predicted and a probability for each class."""
     names = np.array(classes)
-    columns = {"fold": fold, "utterance_id": utterance_id, "actual": names[actual],
-               "predicted": names[probabilities.argmax(axis=1)]}
+    columns = {
+        "fold": fold,
+        "utterance_id": utterance_id,
+        "actual": names[actual],
+        "predicted": names[probabilities.argmax(axis=1)],
+    }
     columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(classes)}
     return pd.DataFrame(columns)
 

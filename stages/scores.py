@@ -1,6 +1,7 @@
 """Every score, computed from predictions in one place.
 
-The names are the field's: the paper calls balanced accuracy WA and accuracy UWA (its footnote 1), and only tables do too.
+The names are the field's: the paper calls balanced accuracy WA and accuracy UWA (its footnote 1), as only tables do
+here.
 """
 
 import numpy as np
@@ -21,13 +22,17 @@ def scores(predictions: pd.DataFrame, classes: list[str]) -> dict[str, float]:
     present = counts.sum(axis=1) > 0
     recall = np.full(len(classes), np.nan)
     recall[present] = counts.diagonal()[present] / counts.sum(axis=1)[present]
-    return {"accuracy": metrics.accuracy_score(actual, predicted), "balanced_accuracy": float(np.nanmean(recall)),
-            "macro_f1": metrics.f1_score(actual, predicted, average="macro", zero_division=0),
-            **{f"recall_{name}": value for name, value in zip(classes, recall.tolist(), strict=True)}}
+    return {
+        "accuracy": metrics.accuracy_score(actual, predicted),
+        "balanced_accuracy": float(np.nanmean(recall)),
+        "macro_f1": metrics.f1_score(actual, predicted, average="macro", zero_division=0),
+        **{f"recall_{name}": value for name, value in zip(classes, recall.tolist(), strict=True)},
+    }
 
 
 def run_scores(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     """One row a run (variant, fold, seed) with its `scores`, in the order of the predictions."""
     groups = predictions.groupby(["variant", "fold", "seed"], sort=False)
-    return pd.DataFrame([dict(zip(("variant", "fold", "seed"), key, strict=True)) | scores(rows, classes)
-                         for key, rows in groups])
+    return pd.DataFrame(
+        [dict(zip(("variant", "fold", "seed"), key, strict=True)) | scores(rows, classes) for key, rows in groups]
+    )

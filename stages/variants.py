@@ -69,12 +69,17 @@ def parse(name: str) -> Variant:
     modalities, _, option = rest.partition("_")
     fusion = f"{base}_{option}" if option else base
     if fusion not in FUSIONS:
-        raise ValueError(f"{name!r} must begin with a fusion mechanism and may end with its option, one of "
-                         f"{', '.join(FUSIONS)}, but {fusion!r} is none")
+        raise ValueError(
+            f"{name!r} must begin with a fusion mechanism and may end with its option, one of "
+            f"{', '.join(FUSIONS)}, but {fusion!r} is none"
+        )
     if modalities not in COMBINATIONS:
-        raise ValueError(f"{name!r} must name its modalities as one of {', '.join(COMBINATIONS)}, "
-                         f"but {modalities!r} is none")
+        raise ValueError(
+            f"{name!r} must name its modalities as one of {', '.join(COMBINATIONS)}, but {modalities!r} is none"
+        )
     if len(modalities) < FUSIONS[fusion].at_least:
-        raise ValueError(f"{name!r}: {fusion} needs at least {FUSIONS[fusion].at_least} modalities, "
-                         f"but {modalities!r} has {len(modalities)}")
+        raise ValueError(
+            f"{name!r}: {fusion} needs at least {FUSIONS[fusion].at_least} modalities, "
+            f"but {modalities!r} has {len(modalities)}"
+        )
     return Variant(name=name, fusion=fusion, modalities=modalities)

@@ -11,27 +11,48 @@ from stages.variants import MODALITIES, parse
 class PlainModel(nn.Module):
     """A variant as nn.Conv1d, nn.GRU and nn.MultiheadAttention, dropout left out; padding is attended to."""
 
-    def __init__(self, variant: str, *, features: dict, longest: dict, positions: dict, hidden: int, heads: int,
-                 classifier: int, classes: int):
+    def __init__(
+        self,
+        variant: str,
+        *,
+        features: dict,
+        longest: dict,
+        positions: dict,
+        hidden: int,
+        heads: int,
+        classifier: int,
+        classes: int,
+    ):
         super().__init__()
         parsed = parse(variant)
         names = [MODALITIES[letter] for letter in parsed.modalities]
-        self.conv = nn.ModuleDict({name: nn.Conv1d(longest[name], positions[name], 1) for name in names if name != "text"})
-        self.gru = nn.ModuleDict({name: nn.GRU(features[name], hidden, batch_first=True, bidirectional=True)
-                                  for name in names})
+        self.conv = nn.ModuleDict(
+            {name: nn.Conv1d(longest[name], positions[name], 1) for name in names if name != "text"}
+        )
+        self.gru = nn.ModuleDict(
+            {name: nn.GRU(features[name], hidden, batch_first=True, bidirectional=True) for name in names}
+        )
         cross, same = list(permutations(names, 2)), [(name, name) for name in names]
-        self.groups = {"cross": [cross], "cross_nosp": [cross], "self": [same], "self_nosp": [same],
-                       "crossself": [cross, same]}[parsed.fusion]
-        self.mha = nn.ModuleList(nn.MultiheadAttention(2 * hidden, heads, batch_first=True)
-                                 for group in self.groups for _ in group)
+        self.groups = {
+            "cross": [cross],
+            "cross_nosp": [cross],
+            "self": [same],
+            "self_nosp": [same],
+            "crossself": [cross, same],
+        }[parsed.fusion]
+        self.mha = nn.ModuleList(
+            nn.MultiheadAttention(2 * hidden, heads, batch_first=True) for group in self.groups for _ in group
+        )
         self.pooled = not parsed.fusion.endswith("nosp") and len(names) > 1
         vectors = sum(2 if self.pooled else len(group) for group in self.groups)
         self.fc1, self.fc2 = nn.Linear(2 * hidden * vectors, classifier), nn.Linear(classifier, classes)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """`inputs`: modality → [B, longest, features]."""
-        encoded = {name: gru(self.conv[name](inputs[name]) if name in self.conv else inputs[name])[0]
-                   for name, gru in self.gru.items()}
+        encoded = {
+            name: gru(self.conv[name](inputs[name]) if name in self.conv else inputs[name])[0]
+            for name, gru in self.gru.items()
+        }
         modules, outputs = iter(self.mha), []
         for group in self.groups:
             averages = [next(modules)(encoded[q], encoded[kv], encoded[kv])[0].mean(dim=1) for q, kv in group]
@@ -67,4 +88,6 @@ def attention_names(plain: PlainModel) -> list[str]:
     """Where the project keeps each attention module, in the plain model's order."""
     if len(plain.groups) == 1:
         return [f"fusion.modules_by_pair.{i}" for i in range(len(plain.mha))]
-    return [f"fusion.mechanisms.{g}.modules_by_pair.{i}" for g, group in enumerate(plain.groups) for i in range(len(group))]
+    return [
+        f"fusion.mechanisms.{g}.modules_by_pair.{i}" for g, group in enumerate(plain.groups) for i in range(len(group))
+    ]

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from stages import params
-from stages.train import model
+from stages.train import fusion, model
+from stages.train.gru import BidirectionalGRU
 from tests.oracle import PlainModel, project_names
 
 VARIANTS = params.load().variants
@@ -16,8 +17,15 @@ SHAPE = model.Shape(features=FEATURES, longest=LONGEST, classes=CLASSES)
 
 
 def config(**changes) -> params.Model:
-    sizes = {"hidden": 31 * 3, "heads": 3, "classifier": 37, "attention_dropout": 0.0, "text_dropout": 0.0,
-             "positions": {"audio": 7 / 19, "video": 2 / 23}, "padding": "attend"}
+    sizes = {
+        "hidden": 31 * 3,
+        "heads": 3,
+        "classifier": 37,
+        "attention_dropout": 0.0,
+        "text_dropout": 0.0,
+        "positions": {"audio": 7 / 19, "video": 2 / 23},
+        "padding": "attend",
+    }
     return params.Model.model_validate(sizes | changes)
 
 
@@ -41,8 +49,16 @@ def built(variant: str, **changes) -> model.Model:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_logits_and_gradients_equal_the_plain_models(variant):
     torch.manual_seed(2)
-    plain = PlainModel(variant, features=FEATURES, longest=LONGEST, positions=POSITIONS, hidden=93, heads=3,
-                       classifier=37, classes=CLASSES).double()
+    plain = PlainModel(
+        variant,
+        features=FEATURES,
+        longest=LONGEST,
+        positions=POSITIONS,
+        hidden=93,
+        heads=3,
+        classifier=37,
+        classes=CLASSES,
+    ).double()
     network = built(variant)
     network.load_state_dict(project_names(plain.state_dict(), plain, network))
     sequences = inputs()
@@ -54,3 +70,112 @@ def test_logits_and_gradients_equal_the_plain_models(variant):
     gradients = project_names({name: p.grad for name, p in plain.named_parameters()}, plain, network)
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=1e-10, msg=name)
+
+
+def test_parameter_counts_at_the_papers_sizes():
+    shape = model.Shape(
+        features={"audio": 120, "video": 2048, "text": 300},
+        longest={"audio": 1000, "video": 32, "text": 128},
+        classes=7,
+    )
+    paper = params.load().model
+    assert count(model.build("self_tva", shape, paper)) == 1_645_892
+    assert count(model.build("cross_tva", shape, paper)) == 1_820_132
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_gets_a_gradient_and_a_seed_repeats(variant):
+    network = built(variant, attention_dropout=0.1, text_dropout=0.25)
+    torch.manual_seed(5)
+    first = network(inputs())
+    torch.manual_seed(5)
+    assert torch.equal(first, network(inputs()))
+    assert first.shape == (BATCH, CLASSES)
+    first.square().sum().backward()
+    for name, parameter in network.named_parameters():
+        gradient = parameter.grad
+        if name.endswith("in_proj_bias"):  # softmax does not see a key bias: it shifts all scores of a query alike
+            gradient = torch.cat([gradient.chunk(3)[0], gradient.chunk(3)[2]])
+        assert gradient.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_masked_models_do_not_see_how_much_padding_there_is(variant):
+    network = built(variant, padding="mask")
+    lengths = {"audio": torch.tensor([2, 11, 5]), "video": torch.tensor([3, 1, 7]), "text": torch.tensor([13, 2, 1])}
+    generator = torch.Generator().manual_seed(7)
+    full = {
+        name: torch.randn(BATCH, LONGEST[name], FEATURES[name], generator=generator, dtype=torch.float64)
+        * (torch.arange(LONGEST[name]) < length[:, None])[..., None]
+        for name, length in lengths.items()
+    }
+    results = []
+    for pad_to in (lambda name: LONGEST[name], lambda name: int(lengths[name].max())):
+        sequences = {name: (values[:, : pad_to(name)], lengths[name]) for name, values in full.items()}
+        network.zero_grad()
+        logits = network(sequences)
+        logits.square().sum().backward()
+        results.append([logits, *(p.grad.clone() for p in network.parameters())])
+    for longer, shorter in zip(*results, strict=True):
+        torch.testing.assert_close(longer, shorter, rtol=0, atol=1e-10)
+    # And each utterance alone gives what it gives beside longer ones.
+    for i in range(BATCH):
+        alone = network(
+            {name: (values[i : i + 1, : lengths[name][i]], lengths[name][i : i + 1]) for name, values in full.items()}
+        )
+        torch.testing.assert_close(alone[0], results[0][0][i], rtol=0, atol=1e-10)
+
+
+def test_a_masked_text_encoder_is_torchs_gru_on_the_words_alone():
+    torch.manual_seed(3)
+    encoder = model.Encoder(13, 5, mask=True).double()
+    x, lengths = torch.randn(3, 7, 13, dtype=torch.float64), torch.tensor([7, 3, 0])
+    encoding, valid = encoder(x, lengths)
+    for i, length in enumerate((7, 3, 1)):
+        expected = torch.nn.GRU.forward(encoder.gru, x[i : i + 1, :length])[0]
+        torch.testing.assert_close(encoding[i : i + 1, :length], expected, rtol=0, atol=1e-12)
+        assert valid[i].tolist() == [position < length for position in range(7)]
+        assert (encoding[i, length:] == 0).all()
+
+
+def test_the_gru_passes_gradcheck_with_lengths():
+    gru = BidirectionalGRU(2, 3).double()
+    x, lengths = torch.randn(2, 5, 2, dtype=torch.float64, requires_grad=True), torch.tensor([5, 2])
+    assert torch.autograd.gradcheck(lambda x, *_: gru(x, lengths), (x, *gru.parameters()))
+
+
+def test_float32_is_close_to_float64():
+    for variant in ("self_tva", "cross_tva"):
+        double, single = built(variant), built(variant).float()
+        sequences = inputs()
+        expected = double(sequences)
+        actual = single({name: (values.float(), lengths) for name, (values, lengths) in sequences.items()})
+        torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_statistical_pooling_by_hand_and_its_gradient_where_vectors_are_equal():
+    vectors = torch.tensor([[[1.0, 5.0], [3.0, 5.0]]], requires_grad=True)
+    pooled = fusion.statistical_pooling(vectors)
+    torch.testing.assert_close(pooled, torch.tensor([[2.0, 5.0, 2**0.5, 0.0]]))
+    pooled.sum().backward()
+    torch.testing.assert_close(vectors.grad[0], torch.tensor([[0.5 - 0.5**0.5, 0.5], [0.5 + 0.5**0.5, 0.5]]))
+
+
+def test_attention_dropout_keeps_the_mean():
+    sizes = fusion.Sizes(width=6, heads=2, dropout=0.4)
+    torch.manual_seed(0)
+    attention = fusion.AveragedAttention(sizes).double()
+    target, source = (
+        torch.randn(2000, 3, 6, dtype=torch.float64)[:1].expand(2000, -1, -1),
+        torch.randn(1, 5, 6).double(),
+    )
+    dropped = attention(target, source.expand(2000, -1, -1), None, None)
+    attention.eval()
+    expected = attention(target[:1], source, None, None)[0]
+    error = dropped.std(0) / 2000**0.5
+    assert (dropped.std(0) > 0).all()
+    assert ((dropped.mean(0) - expected).abs() < 4 * error).all()
+
+
+def count(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -14,9 +14,16 @@ def read_published() -> pd.DataFrame:
     """The paper's numbers: table, modalities, fusion, metric, paper_mean, paper_std."""
     published = pd.read_csv(Path(__file__).with_name("published.csv"))
     metric = {label.split()[0]: name for name, label in METRICS.items()}  # WA → balanced_accuracy
-    return pd.DataFrame({"table": published["table"], "modalities": published["modalities"],
-                         "fusion": published["model"].str.replace("-", "_"), "metric": published["metric"].map(metric),
-                         "paper_mean": published["mean"], "paper_std": published["std"]})
+    return pd.DataFrame(
+        {
+            "table": published["table"],
+            "modalities": published["modalities"],
+            "fusion": published["model"].str.replace("-", "_"),
+            "metric": published["metric"].map(metric),
+            "paper_mean": published["mean"],
+            "paper_std": published["std"],
+        }
+    )
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
@@ -50,35 +57,49 @@ def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None) 
     several = table.groupby(compared)["mean"].transform("size") > 1
     table["best"] = several & (table["mean"] == highest)
     if published is not None:
-        table = table.merge(published[published["table"] == str(number)].drop(columns="table"),
-                            on=["modalities", "fusion", "metric"], how="left")
+        table = table.merge(
+            published[published["table"] == str(number)].drop(columns="table"),
+            on=["modalities", "fusion", "metric"],
+            how="left",
+        )
         table["difference"] = table["mean"] - table["paper_mean"]
     return table.reset_index(drop=True)
 
 
 def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
     """Table 1 with one row a combination and one column a metric and model; Table 2 with one row a model."""
-    cells = pd.DataFrame({"metric": table["metric"].map(METRICS), "model": table["fusion"].map(_label),
-                          "modality": table["modalities"].map(variants.combination_label),
-                          "cell": [_cell(row) for row in table.itertuples()]})
+    cells = pd.DataFrame(
+        {
+            "metric": table["metric"].map(METRICS),
+            "model": table["fusion"].map(_label),
+            "modality": table["modalities"].map(variants.combination_label),
+            "cell": [_cell(row) for row in table.itertuples()],
+            "order": [
+                (list(METRICS).index(row.metric), list(variants.FUSIONS).index(row.fusion))
+                for row in table.itertuples()
+            ],
+        }
+    )
     if number == 1:
         cells["column"] = [f"{metric}: {model}" for metric, model in zip(cells["metric"], cells["model"], strict=True)]
         wide = _pivot(cells, "modality", "column", "Modality")
     else:
         wide = _pivot(cells, "model", "metric", "Model")
     counts = sorted(table["n"].unique())
-    note = (f"Corpus: {corpus}. Mean ± standard deviation (ddof 1) over {', '.join(map(str, counts))} runs (folds × "
-            "seeds). **Bold**: the highest mean of those compared. WA and UWA are the paper's names, the reverse of most "
-            "of the field's.")
+    note = (
+        f"Corpus: {corpus}. Mean ± standard deviation (ddof 1) over {', '.join(map(str, counts))} runs (folds × "
+        "seeds). **Bold**: the highest mean of those compared. WA and UWA are the paper's names, the reverse of "
+        "most of the field's."
+    )
     if "paper_mean" in table:
         note += " In brackets: the paper's number, and this study's difference from it in points."
     return f"# Table {number}: {TITLES[number]}\n\n{note}\n\n{tables.markdown(wide)}"
 
 
 def _pivot(cells: pd.DataFrame, rows: str, columns: str, title: str) -> pd.DataFrame:
-    """A wide table in the order in which rows and columns first appear."""
+    """A wide table, rows in the order in which they first appear, columns by metric and then fusion."""
     wide = cells.pivot(index=rows, columns=columns, values="cell")
-    wide = wide.loc[cells[rows].unique(), cells[columns].unique()]
+    wide = wide.loc[cells[rows].unique(), cells.sort_values("order", kind="stable")[columns].unique()]
     return wide.rename_axis(title).reset_index()
 
 

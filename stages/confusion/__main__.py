@@ -17,8 +17,9 @@ def main() -> None:
     config, classes = params.load(), features.read_meta().classes
     table = predictions.read_study(config)
     if config.confusion.fold not in set(table["fold"]):
-        raise cli.UserError(f"confusion.fold must be one of the folds {sorted(set(table['fold']))}, "
-                            f"but is {config.confusion.fold}")
+        raise cli.UserError(
+            f"confusion.fold must be one of the folds {sorted(set(table['fold']))}, but is {config.confusion.fold}"
+        )
     runs = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
     with files.replacing(PLOTS / "confusion") as folder:
         folder.mkdir()
@@ -26,8 +27,13 @@ def main() -> None:
             rows = table[table["variant"].isin(names)]
             _draw(rows, names, classes, f"All {rows['fold'].nunique()} folds, {runs}", folder / f"{stem}.png")
             one = rows[rows["fold"] == config.confusion.fold]
-            _draw(one, names, classes, f"Fold {config.confusion.fold}, {runs}",
-                  folder / f"{stem}_fold{config.confusion.fold}.png")
+            _draw(
+                one,
+                names,
+                classes,
+                f"Fold {config.confusion.fold}, {runs}",
+                folder / f"{stem}_fold{config.confusion.fold}.png",
+            )
     drawing.recalls(recalls(table, classes), classes, PLOTS / "recall.png")
 
 
@@ -45,8 +51,11 @@ def recalls(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     runs = scores.run_scores(table, classes)
     parsed = {name: variants.parse(name) for name in runs["variant"].unique()}
     shown = {name: v for name, v in parsed.items() if variants.FUSIONS[v.fusion].table == 1}
-    long = runs[runs["variant"].isin(shown)].rename(columns={f"recall_{name}": name for name in classes}).melt(
-        id_vars="variant", value_vars=classes, var_name="class", value_name="recall")
+    long = (
+        runs[runs["variant"].isin(shown)]
+        .rename(columns={f"recall_{name}": name for name in classes})
+        .melt(id_vars="variant", value_vars=classes, var_name="class", value_name="recall")
+    )
     long.insert(0, "combination", [variants.combination_label(shown[name].modalities) for name in long["variant"]])
     long.insert(1, "model", [variants.FUSIONS[shown[name].fusion].label for name in long["variant"]])
     return long

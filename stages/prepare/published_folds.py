@@ -40,7 +40,7 @@ class Array:
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows `start` to `stop`, read from disk."""
         count = int(np.prod(self.shape[1:], dtype=np.int64))
-        with open(self.path, "rb") as file:
+        with self.path.open("rb") as file:
             file.seek(self.offset + start * count * self.dtype.itemsize)
             values = np.fromfile(file, dtype=self.dtype, count=(stop - start) * count)
         return values.reshape(stop - start, *self.shape[1:])
@@ -88,7 +88,7 @@ def write(corpus: Corpus, folder: Path) -> None:
     root = Path(corpus.root)
     folders = sorted(path for path in root.glob("fold*") if path.is_dir())
     if len(folders) < 2:
-        raise UserError(f"{root}: corpus.root must hold at least two folders fold01, fold02, …, but holds {len(folders)}")
+        raise UserError(f"{root}: corpus.root must hold at least two folders fold01, fold02, …, but has {len(folders)}")
     embedding = _embedding(folders)
     parts = [_open_part(i, path, name) for i, path in enumerate(folders, start=1) for name in PARTS]
     _check_same_shapes(parts)
@@ -98,11 +98,18 @@ def write(corpus: Corpus, folder: Path) -> None:
     writer = Writer(folder, {"audio": shapes["audio"][2], "video": shapes["video"][2]})
     found = _walk(parts, writer, vocabulary=len(embedding))
     classes = _class_names(corpus, found)
-    meta = Meta(corpus="IEMOCAP" if set(classes) == set(CLASS_COUNTS) else "unknown", classes=classes,
-                longest={name: shape[1] for name, shape in shapes.items()})
+    meta = Meta(
+        corpus="IEMOCAP" if set(classes) == set(CLASS_COUNTS) else "unknown",
+        classes=classes,
+        longest={name: shape[1] for name, shape in shapes.items()},
+    )
     writer.name_labels(classes)
-    writer.close(meta=meta, embedding=embedding, prosody=np.stack(found.prosody) if found.prosody else None,
-                 folds=pd.DataFrame(found.folds, columns=["fold", "utterance_id", "part"]))
+    writer.close(
+        meta=meta,
+        embedding=embedding,
+        prosody=np.stack(found.prosody) if found.prosody else None,
+        folds=pd.DataFrame(found.folds, columns=["fold", "utterance_id", "part"]),
+    )
     dropped = sum(found.all_labels.values()) - len(found.labels)
     print(f"{len(found.labels)} utterances in {len(folders)} folds; {dropped} without video were dropped")
 
@@ -125,8 +132,15 @@ def _walk(parts: list[Part], writer: Writer, *, vocabulary: int) -> Found:
     return found
 
 
-def _note(found: Found, key: tuple[bytes, int], part: Part, row: int, values: dict[str, np.ndarray],
-          prosody: np.ndarray | None, writer: Writer) -> None:
+def _note(
+    found: Found,
+    key: tuple[bytes, int],
+    part: Part,
+    row: int,
+    values: dict[str, np.ndarray],
+    prosody: np.ndarray | None,
+    writer: Writer,
+) -> None:
     """Record one row: a new utterance, or one that an earlier fold brought."""
     label = int(part.labels[row])
     if key not in found.rows:
@@ -160,10 +174,15 @@ def _rows(part: Part, vocabulary: int) -> Iterator[tuple[int, dict[str, np.ndarr
             if prosody is not None and not np.isfinite(prosody[i]).all():
                 raise part.prosody.error(row, "values must be finite, but one is NaN or infinite")
             words = np.flatnonzero(values["text"][i])
-            yield row, {"audio": values["audio"][i, :part.lengths["audio"][row]],
-                        "video": values["video"][i, :part.lengths["video"][row]],
-                        "text": values["text"][i, :words[-1] + 1 if len(words) else 0].astype(np.int32),
-                        }, None if prosody is None else prosody[i]
+            yield (
+                row,
+                {
+                    "audio": values["audio"][i, : part.lengths["audio"][row]],
+                    "video": values["video"][i, : part.lengths["video"][row]],
+                    "text": values["text"][i, : words[-1] + 1 if len(words) else 0].astype(np.int32),
+                },
+                None if prosody is None else prosody[i],
+            )
 
 
 def _digest(values: dict[str, np.ndarray], label: int, prosody: np.ndarray | None) -> bytes:
@@ -194,35 +213,55 @@ def _check_words(array: Array, values: np.ndarray, vocabulary: int, start: int) 
     bad = (values < 0) | (values >= vocabulary)
     if bad.any():
         i, position = (int(x) for x in np.argwhere(bad)[0])
-        raise array.error(start + i, f"token ids must be in 0 … {vocabulary - 1} (the rows of W_embedding.npy), "
-                                     f"but position {position} has {values[i, position]}")
+        raise array.error(
+            start + i,
+            f"token ids must be in 0 … {vocabulary - 1} (the rows of W_embedding.npy), "
+            f"but position {position} has {values[i, position]}",
+        )
 
 
 def _open_part(fold: int, folder: Path, name: str) -> Part:
     """Open the arrays of a part and check what can be checked without reading the large ones."""
     label_file = _open(folder / f"{name}_label.npy", 1)
-    sequences = {"audio": _open(folder / f"{name}_audio_mfcc.npy", 3), "video": _open(folder / f"{name}_video.npy", 3),
-                 "text": _open(folder / f"{name}_nlp_trans.npy", 2)}
+    sequences = {
+        "audio": _open(folder / f"{name}_audio_mfcc.npy", 3),
+        "video": _open(folder / f"{name}_video.npy", 3),
+        "text": _open(folder / f"{name}_nlp_trans.npy", 2),
+    }
     older = folder / f"{name}_seqN.npy"
     audio_lengths = folder / f"{name}_audio_seqN.npy"
-    length_files = {"audio": _open(older if older.exists() and not audio_lengths.exists() else audio_lengths, 1),
-                    "video": _open(folder / f"{name}_video_seqN.npy", 1)}
+    length_files = {
+        "audio": _open(older if older.exists() and not audio_lengths.exists() else audio_lengths, 1),
+        "video": _open(folder / f"{name}_video_seqN.npy", 1),
+    }
     prosody_file = folder / f"{name}_audio_prosody.npy"
     prosody = _open(prosody_file, 2) if prosody_file.exists() else None
     for array in (*sequences.values(), *length_files.values(), *([prosody] if prosody else [])):
         if array.shape[0] != label_file.shape[0]:
-            raise UserError(f"{array.path}: must have as many rows as {label_file.path.name}, {label_file.shape[0]}, "
-                            f"but has {array.shape[0]}")
+            raise UserError(
+                f"{array.path}: must have as many rows as {label_file.path.name}, {label_file.shape[0]}, "
+                f"but has {array.shape[0]}"
+            )
     lengths = {}
     for modality, array in length_files.items():
         lengths[modality], longest = _integers(array), sequences[modality].shape[1]
         bad = (lengths[modality] < 0) | (lengths[modality] > longest)
         if bad.any():
             row = int(np.argmax(bad))
-            raise array.error(row, f"a length must be in 0 … {longest} (the frames of "
-                                   f"{sequences[modality].path.name}), but is {lengths[modality][row]}")
-    return Part(fold=fold, name=name, sequences=sequences, label_file=label_file, labels=_integers(label_file),
-                lengths=lengths, prosody=prosody)
+            raise array.error(
+                row,
+                f"a length must be in 0 … {longest} (the frames of "
+                f"{sequences[modality].path.name}), but is {lengths[modality][row]}",
+            )
+    return Part(
+        fold=fold,
+        name=name,
+        sequences=sequences,
+        label_file=label_file,
+        labels=_integers(label_file),
+        lengths=lengths,
+        prosody=prosody,
+    )
 
 
 def _open(path: Path, dimensions: int) -> Array:
@@ -244,8 +283,10 @@ def _open(path: Path, dimensions: int) -> Array:
     if array.ndim != dimensions:
         raise UserError(f"{path}: must have {dimensions} dimensions, but has shape {array.shape}")
     if array.dtype.kind not in "fiu" or not array.flags.c_contiguous:
-        raise UserError(f"{path}: must be numbers in C order, but is {array.dtype}"
-                        f"{'' if array.flags.c_contiguous else ' in Fortran order'}")
+        raise UserError(
+            f"{path}: must be numbers in C order, but is {array.dtype}"
+            f"{'' if array.flags.c_contiguous else ' in Fortran order'}"
+        )
     return Array(path, array.shape, array.dtype, array.offset)
 
 
@@ -282,11 +323,16 @@ def _check_same_shapes(parts: list[Part]) -> None:
         for name, array in part.sequences.items():
             expected = first.sequences[name].shape[1:]
             if array.shape[1:] != expected:
-                raise UserError(f"{array.path}: a row must have the shape {expected} as in "
-                                f"{first.sequences[name].path}, but has {array.shape[1:]}")
-        if bool(part.prosody) != bool(first.prosody) or (part.prosody and part.prosody.shape[1:] != first.prosody.shape[1:]):
-            raise UserError(f"{part.label_file.path.parent}: {part.name}_audio_prosody.npy must be there, "
-                            "with rows of one length, for all parts of all folds or for none")
+                raise UserError(
+                    f"{array.path}: a row must have the shape {expected} as in "
+                    f"{first.sequences[name].path}, but has {array.shape[1:]}"
+                )
+        prosody = [p.prosody.shape[1:] if p.prosody else None for p in (part, first)]
+        if prosody[0] != prosody[1]:
+            raise UserError(
+                f"{part.label_file.path.parent}: {part.name}_audio_prosody.npy must be there, "
+                "with rows of one length, for all parts of all folds or for none"
+            )
 
 
 def _check_labels(part: Part, names: list[str] | None) -> None:
@@ -294,9 +340,12 @@ def _check_labels(part: Part, names: list[str] | None) -> None:
     bad = (part.labels < 0) | (part.labels >= classes)
     if bad.any():
         row = int(np.argmax(bad))
-        raise part.label_file.error(row, f"a label must be in 0 … {classes - 1} "
-                                    f"({'corpus.classes names' if names else 'without corpus.classes there are'} "
-                                    f"{classes} classes), but is {part.labels[row]}")
+        raise part.label_file.error(
+            row,
+            f"a label must be in 0 … {classes - 1} "
+            f"({'corpus.classes names' if names else 'without corpus.classes there are'} "
+            f"{classes} classes), but is {part.labels[row]}",
+        )
 
 
 def _class_names(corpus: Corpus, found: Found) -> list[str]:
@@ -313,6 +362,9 @@ def _class_names(corpus: Corpus, found: Found) -> list[str]:
         recognised = [known.get(counts[label]) for label in range(len(names))]
         if None not in recognised and len(set(recognised)) == len(recognised):
             return recognised
-    print("warning: the classes' sizes are not those of the paper's corpus, so the classes are called class_0, class_1, …; "
-          "corpus.classes can name them", file=sys.stderr)
+    print(
+        "warning: the classes' sizes are not those of the paper's corpus, so the classes are called class_0, "
+        "class_1, …; corpus.classes can name them",
+        file=sys.stderr,
+    )
     return [f"class_{label}" for label in range(len(names))]

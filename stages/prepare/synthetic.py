@@ -19,6 +19,7 @@ video asks for, which is what cross-attention with a video query does. At 0 no m
 another, and cross-attention has no reason to win.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,8 +54,11 @@ def write(corpus: Corpus, folder: Path) -> None:
         sequences = speech.sequences(utterance)
         if has_video:  # the paper drops utterances without video
             writer.add(utterance, sequences)
-    meta = Meta(corpus="synthetic", classes=CLASSES,
-                longest={"audio": config.audio.longest, "video": config.video.longest, "text": config.text.longest})
+    meta = Meta(
+        corpus="synthetic",
+        classes=CLASSES,
+        longest={"audio": config.audio.longest, "video": config.video.longest, "text": config.text.longest},
+    )
     writer.close(meta=meta, embedding=speech.embedding)
 
 
@@ -74,15 +78,19 @@ def _utterances(config: Synthetic, rng: np.random.Generator) -> Iterator[tuple[d
     tone = {name: rng.dirichlet(np.full(SESSIONS * DIALOGUES, 5.0)) for name in CLASSES}
     dialogue = np.array([rng.choice(SESSIONS * DIALOGUES, p=tone[name]) for name in labels])
     order = rng.permutation(len(labels))
-    turn = 0
-    for i, row in enumerate(order[np.argsort(dialogue[order], kind="stable")]):
-        turn = turn + 1 if i and dialogue[row] == previous else 1
-        previous = dialogue[row]
+    turns: Counter = Counter()
+    for row in order[np.argsort(dialogue[order], kind="stable")]:
+        turns[dialogue[row]] += 1
         session, number = divmod(int(dialogue[row]), DIALOGUES)
         speaker = f"ses{session + 1}{rng.choice(['F', 'M'])}"
         name = f"ses{session + 1}_dia{number + 1}"
-        utterance = {"utterance_id": f"{name}_{turn:03d}_{speaker[-1]}", "speaker": speaker,
-                     "session": f"ses{session + 1}", "dialogue": name, "label": str(labels[row])}
+        utterance = {
+            "utterance_id": f"{name}_{turns[dialogue[row]]:03d}_{speaker[-1]}",
+            "speaker": speaker,
+            "session": f"ses{session + 1}",
+            "dialogue": name,
+            "label": str(labels[row]),
+        }
         yield utterance, bool(has_video[row])
 
 
@@ -93,8 +101,10 @@ class _Speech:
         self.config, self.rng = config, rng
         classes, words = len(CLASSES), config.text.vocabulary
         self.prototypes = _prototypes()
-        self.picture = {"audio": _picture(classes, config.audio.features, rng),
-                        "video": _picture(classes + KEYS, config.video.features, rng)}
+        self.picture = {
+            "audio": _picture(classes, config.audio.features, rng),
+            "video": _picture(classes + KEYS, config.video.features, rng),
+        }
         self.speakers: dict[tuple[str, str], np.ndarray] = {}
         self.dialogues: dict[tuple[str, str], np.ndarray] = {}
         self.word_class, self.word_key = np.arange(words) % classes, np.arange(words) // classes % KEYS
@@ -108,10 +118,13 @@ class _Speech:
         label, key = CLASSES.index(utterance["label"]), int(self.rng.integers(KEYS))
         lengths = self._lengths()
         cue = CUE * self.config.interaction * np.eye(KEYS)[key]
-        return {"audio": self._frames("audio", lengths["audio"], self._latent("audio", label, utterance), utterance),
-                "video": self._frames("video", lengths["video"],
-                                      np.concatenate([self._latent("video", label, utterance), cue]), utterance),
-                "text": self._words(lengths["text"], label, key, self._latent("text", label, utterance))}
+        return {
+            "audio": self._frames("audio", lengths["audio"], self._latent("audio", label, utterance), utterance),
+            "video": self._frames(
+                "video", lengths["video"], np.concatenate([self._latent("video", label, utterance), cue]), utterance
+            ),
+            "text": self._words(lengths["text"], label, key, self._latent("text", label, utterance)),
+        }
 
     def _lengths(self) -> dict[str, int]:
         """Positions of each modality: log-normal around a third of the longest, cut at it."""
@@ -132,7 +145,8 @@ class _Speech:
     def _frames(self, modality: str, length: int, latent: np.ndarray, utterance: dict[str, str]) -> np.ndarray:
         """[length, features]: the latent vector's picture, the speaker's offset and correlated noise."""
         picture = self.picture[modality]
-        level = latent @ picture + self._offset(self.speakers, (modality, utterance["speaker"]), picture.shape[1], SPEAKER)
+        offset = self._offset(self.speakers, (modality, utterance["speaker"]), picture.shape[1], SPEAKER)
+        level = latent @ picture + offset
         noise = FRAME_NOISE * self.rng.standard_normal((length, picture.shape[1]))
         for t in range(1, length):
             noise[t] = MEMORY * noise[t - 1] + np.sqrt(1 - MEMORY**2) * noise[t]

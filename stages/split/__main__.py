@@ -14,8 +14,10 @@ def main() -> None:
         scheme = "published" if published.exists() else "random"
     if scheme == "published":
         if not published.exists():
-            raise cli.UserError("split.scheme is published, but this corpus brings no folds: "
-                                "use random, leave_session_out or leave_speaker_out")
+            raise cli.UserError(
+                "split.scheme is published, but this corpus brings no folds: "
+                "use random, leave_session_out or leave_speaker_out"
+            )
         folds = features.read_folds(published)
     elif scheme == "random":
         folds = schemes.random(utterances, config)

@@ -16,7 +16,9 @@ def random(utterances: pd.DataFrame, config: Split) -> pd.DataFrame:
     """
     smallest = utterances["label"].value_counts().min()
     if smallest < config.folds:
-        raise UserError(f"split.folds must be at most the size of the smallest class, {smallest}, but is {config.folds}")
+        raise UserError(
+            f"split.folds must be at most the size of the smallest class, {smallest}, but is {config.folds}"
+        )
     folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
     rng = np.random.default_rng(config.seed)
     tables = []
@@ -36,13 +38,15 @@ def leave_out(utterances: pd.DataFrame, config: Split, *, column: str) -> pd.Dat
     """
     groups = sorted(set(utterances[column]))
     if len(groups) < 2 or "" in groups:
-        raise UserError(f"split.scheme leave_{column}_out needs a corpus that names at least two {column}s, "
-                        f"but this one names {', '.join(g for g in groups if g) or 'none'}")
+        raise UserError(
+            f"split.scheme leave_{column}_out needs a corpus that names at least two {column}s, "
+            f"but this one names {', '.join(g for g in groups if g) or 'none'}"
+        )
     rng = np.random.default_rng(config.seed)
     session_of = dict(zip(utterances[column], utterances["session"], strict=True))
     tables = []
     for fold, test in enumerate(groups, start=1):
-        following = groups[fold:] + groups[:fold - 1]
+        following = groups[fold:] + groups[: fold - 1]
         spare = [g for g in following if session_of[g] != session_of[test] or not session_of[test]]
         part = np.where(utterances[column] == test, "test", "train").astype(object)
         if spare and len(groups) > 2:

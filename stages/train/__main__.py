@@ -53,15 +53,18 @@ def train_folds(variant: str, seed: int, config: params.Params) -> dict[int, pro
     forked = device.type == "cpu" and sys.platform == "linux"
     context = multiprocessing.get_context("fork" if forked else "spawn")
     epochs = context.Queue()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(epochs,)) as pool, \
-            Progress(f"{variant} seed {seed}", folds, config.train.protocol.patience) as progress:
+    with (
+        ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(epochs,)) as pool,
+        Progress(f"{variant} seed {seed}", folds, config.train.protocol.patience) as progress,
+    ):
         futures = {pool.submit(_train, variant, seed, fold, config): fold for fold in folds}
         try:
             _follow(list(futures), epochs, progress)
             return {fold: future.result() for future, fold in futures.items()}
         except BrokenProcessPool:
-            raise cli.UserError(f"{variant} seed {seed}: a worker process was killed, perhaps for want of memory; "
-                                "nothing was written") from None
+            raise cli.UserError(
+                f"{variant} seed {seed}: a worker process was killed, perhaps for want of memory; nothing was written"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -93,13 +96,19 @@ def _start(epochs: Queue) -> None:
 def _train(variant: str, seed: int, fold: int, config: params.Params) -> protocol.Run:
     """Train one fold in a worker."""
     corpus = features.read()
-    return protocol.train(variant, seed, fold, fold_rows(corpus, fold), corpus, config,
-                          report=lambda epoch: _epochs.put((fold, epoch)))
+    return protocol.train(
+        variant,
+        seed,
+        fold,
+        fold_rows(corpus, features.read_folds(), fold),
+        corpus,
+        config,
+        report=lambda epoch: _epochs.put((fold, epoch)),
+    )
 
 
-def fold_rows(corpus: features.Features, fold: int) -> dict[str, np.ndarray]:
-    """Part → rows of the corpus, in the order of `data/folds.csv`."""
-    folds = features.read_folds()
+def fold_rows(corpus: features.Features, folds: pd.DataFrame, fold: int) -> dict[str, np.ndarray]:
+    """Part → rows of the corpus, in the order of the table of folds."""
     row_of = {name: row for row, name in enumerate(corpus.utterance_id)}
     parts = folds[folds["fold"] == fold].groupby("part")["utterance_id"]
     return {part: np.array([row_of[name] for name in names]) for part, names in parts}
@@ -107,12 +116,15 @@ def fold_rows(corpus: features.Features, fold: int) -> dict[str, np.ndarray]:
 
 def _write(folder: Path, runs: dict[int, protocol.Run], config: params.Params) -> None:
     """Write predictions, curves and, where asked for, weights."""
-    corpus = features.read()
+    corpus, folds = features.read(), features.read_folds()
     tables, curves = [], []
     for fold, run in runs.items():
-        rows = fold_rows(corpus, fold)["test"]
-        tables.append(predictions.table(fold, corpus.utterance_id[rows], corpus.label[rows], run.probabilities,
-                                        corpus.meta.classes))
+        rows = fold_rows(corpus, folds, fold)["test"]
+        tables.append(
+            predictions.table(
+                fold, corpus.utterance_id[rows], corpus.label[rows], run.probabilities, corpus.meta.classes
+            )
+        )
         curves.extend({"fold": fold} | asdict(epoch) for epoch in run.epochs)
         if config.train.save_weights:
             save_file(run.weights, folder / f"fold{fold}.safetensors")

@@ -17,8 +17,16 @@ Batch = tuple[dict[str, tuple[Tensor, Tensor]], Tensor]
 class Batches:
     """Cuts batches for some modalities; audio is standardised with `scaler`, words become their vectors."""
 
-    def __init__(self, features: Features, modalities: list[str], *, scaler: tuple[np.ndarray, np.ndarray] | None,
-                 pad_text: bool, dtype: torch.dtype, device: torch.device):
+    def __init__(
+        self,
+        features: Features,
+        modalities: list[str],
+        *,
+        scaler: tuple[np.ndarray, np.ndarray] | None,
+        pad_text: bool,
+        dtype: torch.dtype,
+        device: torch.device,
+    ):
         """`scaler`: mean and standard deviation of each audio feature. `pad_text`: to the corpus's longest sequence,
         where the model reads padding, rather than the batch's."""
         self.features, self.modalities, self.scaler = features, modalities, scaler
@@ -28,7 +36,7 @@ class Batches:
     def __call__(self, rows: np.ndarray, size: int) -> Iterator[Batch]:
         """The utterances `rows` in their order, `size` at a time."""
         for start in range(0, len(rows), size):
-            batch = rows[start:start + size]
+            batch = rows[start : start + size]
             sequences = {name: self._sequence(name, batch) for name in self.modalities}
             yield sequences, torch.from_numpy(self.features.label[batch]).to(self.device)
 

@@ -1,7 +1,7 @@
 """The fusion mechanisms: encodings of some modalities → one vector an utterance.
 
-A mechanism is a function (modalities, sizes) → module. The module has a `size` and maps `{modality: (encoding [B, T, D],
-valid [B, T] or None)}` to [B, size]. `stages/variants.py` gives it its name.
+A mechanism is a function (modalities, sizes) → module. The module has a `size` and maps `{modality: (encoding
+[B, T, D], valid [B, T] or None)}` to [B, size]. `stages/variants.py` gives it its name.
 """
 
 import math
@@ -45,7 +45,9 @@ class AveragedAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, target: Tensor, source: Tensor, target_valid: Tensor | None, source_valid: Tensor | None) -> Tensor:
+    def forward(
+        self, target: Tensor, source: Tensor, target_valid: Tensor | None, source_valid: Tensor | None
+    ) -> Tensor:
         """`target_valid` [B, T] and `source_valid` [B, S]: positions that count; None: all."""
         weight, bias = self.in_proj_weight.unflatten(0, (3, -1)), self.in_proj_bias.unflatten(0, (3, -1))
         q = self._by_head(F.linear(target, weight[0], bias[0]))  # (B, H, T, D / H)

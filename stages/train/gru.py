@@ -26,11 +26,15 @@ class BidirectionalGRU(nn.GRU):
         batch, time, _ = x.shape
         if lengths is None:
             lengths = torch.full((batch,), time)
-        weight, bias = (torch.cat([getattr(self, name), getattr(self, f"{name}_reverse")])
-                        for name in ("weight_ih_l0", "bias_ih_l0"))
+        weight, bias = (
+            torch.cat([getattr(self, name), getattr(self, f"{name}_reverse")])
+            for name in ("weight_ih_l0", "bias_ih_l0")
+        )
         projected = F.linear(x, weight, bias).unflatten(-1, (2, -1))  # (B, T, 2, 3h)
-        weight, bias = (torch.stack([getattr(self, name), getattr(self, f"{name}_reverse")])
-                        for name in ("weight_hh_l0", "bias_hh_l0"))
+        weight, bias = (
+            torch.stack([getattr(self, name), getattr(self, f"{name}_reverse")])
+            for name in ("weight_hh_l0", "bias_hh_l0")
+        )
         return _Recurrence.apply(projected, weight, bias, lengths).flatten(2)  # (B, T, 2h)
 
     def _library(self, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -54,8 +58,15 @@ class _Recurrence(torch.autograd.Function):
         output = projected.new_empty(batch, time, 2, h)
         states = projected.new_zeros(2, time + 1, batch, h)  # by step, not by position
         gates = projected.new_empty(2, time, batch, 4, h)  # r, z, n and W_n h + b_n
-        _forward(projected.detach().numpy(), weight.transpose(1, 2).contiguous().numpy(), bias.numpy(), lengths.numpy(),
-                 output.numpy(), states.numpy(), gates.numpy())
+        _forward(
+            projected.detach().numpy(),
+            weight.transpose(1, 2).contiguous().numpy(),
+            bias.numpy(),
+            lengths.numpy(),
+            output.numpy(),
+            states.numpy(),
+            gates.numpy(),
+        )
         ctx.save_for_backward(weight, lengths, states, gates)
         return output
 
@@ -65,8 +76,15 @@ class _Recurrence(torch.autograd.Function):
         _, time, batch, _, h = gates.shape
         grad_projected = weight.new_empty(batch, time, 2, 3 * h)
         grad_recalled = weight.new_empty(2, time, batch, 3 * h)  # with respect to W h + b
-        _backward(grad.contiguous().numpy(), weight.numpy(), lengths.numpy(), states.numpy(), gates.numpy(),
-                  grad_projected.numpy(), grad_recalled.numpy())
+        _backward(
+            grad.contiguous().numpy(),
+            weight.numpy(),
+            lengths.numpy(),
+            states.numpy(),
+            gates.numpy(),
+            grad_projected.numpy(),
+            grad_recalled.numpy(),
+        )
         flat = grad_recalled.flatten(1, 2)  # (2, T · B, 3h)
         return grad_projected, torch.bmm(flat.transpose(1, 2), states[:, :-1].flatten(1, 2)), flat.sum(1), None
 

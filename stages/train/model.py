@@ -37,7 +37,7 @@ class TimeMap(nn.Module):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.weight[:, :x.shape[1]] @ x + self.bias[:, None]
+        return self.weight[:, : x.shape[1]] @ x + self.bias[:, None]
 
 
 class Encoder(nn.Module):
@@ -46,8 +46,9 @@ class Encoder(nn.Module):
     [B, T, F] → [B, T', D] and, where only some positions hold data, which ones: [B, T'].
     """
 
-    def __init__(self, features: int, hidden: int, *, time_map: TimeMap | None = None, dropout: float = 0.0,
-                 mask: bool = False):
+    def __init__(
+        self, features: int, hidden: int, *, time_map: TimeMap | None = None, dropout: float = 0.0, mask: bool = False
+    ):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.time_map = time_map

@@ -31,8 +31,10 @@ class Progress:
         self.done[fold] = epoch.epoch
         if epoch.dev_accuracy > self.best.get(fold, (-1.0, 0))[0]:
             self.best[fold] = epoch.dev_accuracy, epoch.epoch
-        self.line.set_description_str(f"{self.name}: fold {fold} of {len(self.folds)}, epoch {epoch.epoch}, "
-                                      f"development accuracy {epoch.dev_accuracy:.3f}, about {self._left():.0f} s left")
+        self.line.set_description_str(
+            f"{self.name}: fold {fold} of {len(self.folds)}, epoch {epoch.epoch}, "
+            f"development accuracy {epoch.dev_accuracy:.3f}, about {self._left():.0f} s left"
+        )
 
     def _left(self) -> float:
         """Seconds left if every fold ends a patience after its best epoch, and those to come are like those seen."""

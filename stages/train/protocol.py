@@ -40,8 +40,15 @@ class Run:
     """Of the epoch with the best development accuracy, the first of them."""
 
 
-def train(variant: str, seed: int, fold: int, rows: dict[str, np.ndarray], features: Features, config: params.Params,
-          report: Callable[[Epoch], None] = lambda epoch: None) -> Run:
+def train(
+    variant: str,
+    seed: int,
+    fold: int,
+    rows: dict[str, np.ndarray],
+    features: Features,
+    config: params.Params,
+    report: Callable[[Epoch], None] = lambda epoch: None,
+) -> Run:
     """Train and test one model: a pure function of its arguments, whatever runs beside it.
 
     Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
@@ -61,19 +68,34 @@ def train(variant: str, seed: int, fold: int, rows: dict[str, np.ndarray], featu
         torch.manual_seed(torch_seed)
         shuffle = np.random.default_rng(shuffle_seed)
         network = model.build(variant, shape(features), config.model).to(device, dtype)
-        batches = Batches(features, modalities, pad_text=config.model.padding == "attend", dtype=dtype, device=device,
-                          scaler=scaler(features.sequences["audio"], rows["train"])
-                          if "audio" in modalities and config.features.audio.standardise else None)
+        batches = Batches(
+            features,
+            modalities,
+            pad_text=config.model.padding == "attend",
+            dtype=dtype,
+            device=device,
+            scaler=scaler(features.sequences["audio"], rows["train"])
+            if "audio" in modalities and config.features.audio.standardise
+            else None,
+        )
         optimiser = torch.optim.Adam(network.parameters(), lr=protocol.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=protocol.lr_factor,
-                                                              patience=protocol.lr_patience)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimiser, factor=protocol.lr_factor, patience=protocol.lr_patience
+        )
         epochs, best = [], -1.0
         for number in range(1, protocol.max_epochs + 1):
             rate = optimiser.param_groups[0]["lr"]
             train_loss = _epoch(network, optimiser, batches(shuffle.permutation(rows["train"]), protocol.batch_size))
             logits, labels = predict(network, batches(rows["dev"], protocol.batch_size))
-            epochs.append(Epoch(epoch=number, train_loss=train_loss, dev_loss=F.cross_entropy(logits, labels).item(),
-                                dev_accuracy=(logits.argmax(1) == labels).double().mean().item(), learning_rate=rate))
+            epochs.append(
+                Epoch(
+                    epoch=number,
+                    train_loss=train_loss,
+                    dev_loss=F.cross_entropy(logits, labels).item(),
+                    dev_accuracy=(logits.argmax(1) == labels).double().mean().item(),
+                    learning_rate=rate,
+                )
+            )
             _check_finite(epochs[-1], fold)
             report(epochs[-1])
             schedule.step(epochs[-1].dev_loss)
@@ -84,15 +106,20 @@ def train(variant: str, seed: int, fold: int, rows: dict[str, np.ndarray], featu
                 break
         network.load_state_dict(weights)
         logits, _ = predict(network, batches(rows["test"], protocol.batch_size))
-    return Run(epochs=epochs, probabilities=logits.softmax(1).cpu().numpy(),
-               weights={name: value.cpu() for name, value in weights.items()})
+    return Run(
+        epochs=epochs,
+        probabilities=logits.softmax(1).cpu().numpy(),
+        weights={name: value.cpu() for name, value in weights.items()},
+    )
 
 
 def shape(features: Features) -> model.Shape:
     """The sizes that a corpus fixes."""
-    return model.Shape(features={name: features.dimensions(name) for name in features.sequences},
-                       longest={name: ragged.longest for name, ragged in features.sequences.items()},
-                       classes=len(features.meta.classes))
+    return model.Shape(
+        features={name: features.dimensions(name) for name in features.sequences},
+        longest={name: ragged.longest for name, ragged in features.sequences.items()},
+        classes=len(features.meta.classes),
+    )
 
 
 def predict(network: nn.Module, batches: Iterator) -> tuple[Tensor, Tensor]:
@@ -134,9 +161,11 @@ def _epoch(network: nn.Module, optimiser: torch.optim.Optimizer, batches: Iterat
 
 def _check_finite(epoch: Epoch, fold: int) -> None:
     if not np.isfinite([epoch.train_loss, epoch.dev_loss]).all():
-        raise UserError(f"fold {fold}, epoch {epoch.epoch}: the loss must be finite, but is {epoch.train_loss} on the "
-                        f"training part and {epoch.dev_loss} on the development part; a lower "
-                        f"train.protocol.learning_rate ({epoch.learning_rate} now) may help")
+        raise UserError(
+            f"fold {fold}, epoch {epoch.epoch}: the loss must be finite, but is {epoch.train_loss} on the "
+            f"training part and {epoch.dev_loss} on the development part; a lower "
+            f"train.protocol.learning_rate ({epoch.learning_rate} now) may help"
+        )
 
 
 @contextmanager

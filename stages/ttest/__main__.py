@@ -12,7 +12,8 @@ METRICS = Path("metrics")
 
 def main() -> None:
     """Test every self/cross pair of the study."""
-    table = papers_test.compare(pd.read_csv(METRICS / "scores.csv"), params.load().variants)
+    names = params.load().variants
+    table = papers_test.compare(pd.read_csv(METRICS / "scores.csv"), names)
     files.write_csv(METRICS / "ttest.csv", table)
     files.write_text(METRICS / "ttest.md", papers_test.as_markdown(table, features.read_meta().corpus))
 

@@ -12,8 +12,11 @@ from stages.scores import METRICS
 
 def pairs(names: list[str]) -> list[tuple[str, str]]:
     """Each (self, cross) pair of variants that differ in nothing else."""
-    return [(name, other) for name in names
-            if name.startswith("self_") and (other := name.replace("self_", "cross_", 1)) in names]
+    return [
+        (name, other)
+        for name in names
+        if name.startswith("self_") and (other := name.replace("self_", "cross_", 1)) in names
+    ]
 
 
 def compare(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
@@ -27,24 +30,45 @@ def compare(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
         paired = runs.pivot(index=["fold", "seed"], columns="variant", values=list(METRICS))
         for metric in METRICS:
             x, y = paired[metric, a].to_numpy(), paired[metric, b].to_numpy()
-            rows.append({"a": a, "b": b, "metric": metric, "n": len(x), "mean_a": x.mean(), "mean_b": y.mean(),
-                         "difference": x.mean() - y.mean(), **_test(x, y, "unpaired"), **_test(x, y, "paired")})
+            rows.append(
+                {
+                    "a": a,
+                    "b": b,
+                    "metric": metric,
+                    "n": len(x),
+                    "mean_a": x.mean(),
+                    "mean_b": y.mean(),
+                    "difference": x.mean() - y.mean(),
+                    **_test(x, y, "unpaired"),
+                    **_test(x, y, "paired"),
+                }
+            )
     return pd.DataFrame(rows)
 
 
 def as_markdown(table: pd.DataFrame, corpus: str) -> str:
     """The tests, with what they are and what they are not."""
-    rows = [{"Modality": variants.combination_label(variants.parse(row.a).modalities),
-             "Models": f"{_label(row.a)} − {_label(row.b)}", "Metric": METRICS[row.metric],
-             "Means": f"{tables.fraction(row.mean_a)}, {tables.fraction(row.mean_b)}",
-             "Difference (points)": f"{100 * row.difference:+.1f}", "Runs": row.n,
-             "Unpaired t": _statistic(row.t_unpaired), "P": tables.p_value(row.p_unpaired),
-             "Paired t": _statistic(row.t_paired), "P (paired)": tables.p_value(row.p_paired)}
-            for row in table.itertuples()]
-    return (f"# The paper's t-tests (uncorrected)\n\nCorpus: {corpus}. Two-tailed t-tests over all fold × seed runs, as in "
-            "the paper, which says only \"two-tailed t-test\": both forms are shown. They treat the runs as independent. "
-            "Folds share training data and seeds share everything else, so P is too small: read it as the paper's number, "
-            f"not as evidence.\n\n{tables.markdown(pd.DataFrame(rows))}")
+    rows = [
+        {
+            "Modality": variants.combination_label(variants.parse(row.a).modalities),
+            "Models": f"{_label(row.a)} − {_label(row.b)}",
+            "Metric": METRICS[row.metric],
+            "Means": f"{tables.fraction(row.mean_a)}, {tables.fraction(row.mean_b)}",
+            "Difference (points)": f"{100 * row.difference:+.1f}",
+            "Runs": row.n,
+            "Unpaired t": _statistic(row.t_unpaired),
+            "P": tables.p_value(row.p_unpaired),
+            "Paired t": _statistic(row.t_paired),
+            "P (paired)": tables.p_value(row.p_paired),
+        }
+        for row in table.itertuples()
+    ]
+    note = (
+        f'Corpus: {corpus}. Two-tailed t-tests over all fold × seed runs, as in the paper, which says only "two-tailed '
+        't-test": both forms are shown. They treat the runs as independent. Folds share training data and seeds '
+        "share everything else, so P is too small: read it as the paper's number, not as evidence."
+    )
+    return f"# The paper's t-tests (uncorrected)\n\n{note}\n\n{tables.markdown(pd.DataFrame(rows))}"
 
 
 def _test(x: np.ndarray, y: np.ndarray, kind: str) -> dict[str, float]:

@@ -1,0 +1,82 @@
+"""What several tests share: a small corpus in the published layout, and studies in folders of their own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from benchmarks.published_corpus import Corpus, Sizes, parts, write
+
+ROOT = Path(__file__).parents[1]
+SMALL = Sizes(audio=(19, 5), video=(7, 11), text=13, vocabulary=29, embedding=3, prosody=2)
+UTTERANCES = 140
+
+
+@pytest.fixture
+def published(tmp_path) -> Path:
+    """A corpus of 140 utterances in five folders; rows 0 and 77 have no video."""
+    root = tmp_path / "published"
+    write(root, Corpus(np.arange(UTTERANCES) % 7, SMALL, without_video=(0, 77)), parts(UTTERANCES, 5, seed=3))
+    return root
+
+
+class Study:
+    """A copy of the project in a folder of its own, run as a user would."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_AUTHOR_NAME": "t",
+            "GIT_AUTHOR_EMAIL": "t@example.org",
+            "GIT_COMMITTER_NAME": "t",
+            "GIT_COMMITTER_EMAIL": "t@example.org",
+        }
+        for name in ("stages", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, folder / name)
+
+    def set(self, **changes) -> None:
+        """Change keys of params.yaml, written with `__` for the dots."""
+        path = self.folder / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for key, value in changes.items():
+            *sections, last = key.split("__")
+            section = params
+            for name in sections:
+                section = section[name]
+            section[last] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess:
+        """Run a command in the study's folder."""
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False
+        )
+
+    def ok(self, *command: str) -> str:
+        """Run a command that must succeed; its output."""
+        done = self.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def stage(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
+        """Run one stage."""
+        return self.run("python", "-m", f"stages.{name}", *arguments)
+
+
+@pytest.fixture
+def study(tmp_path) -> Study:
+    """A study of the synthetic corpus at its smallest."""
+    folder = tmp_path / "study"
+    folder.mkdir()
+    study = Study(folder)
+    study.set(corpus__synthetic__utterances=150, model__hidden=6, train__protocol__patience=2)
+    return study

@@ -1,0 +1,170 @@
+"""Scores, tables and tests against hand-worked numbers and scipy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from stages import predictions, scores, tables
+from stages.aggregate import papers_tables
+from stages.confusion.__main__ import groups
+from stages.ttest import papers_test
+
+CLASSES = ["a", "b", "c"]
+
+
+def made(actual: str, predicted: str) -> pd.DataFrame:
+    return pd.DataFrame({"actual": list(actual), "predicted": list(predicted)})
+
+
+def test_scores_by_hand():
+    # a: 2 of 3, b: 1 of 2, c: 0 of 1. Precisions: a 2/3, b 1/2, c 0/1.
+    result = scores.scores(made("aaabbc", "aabbca"), CLASSES)
+    assert result["accuracy"] == pytest.approx(3 / 6)
+    assert result["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert result["macro_f1"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert [result[f"recall_{name}"] for name in CLASSES] == pytest.approx([2 / 3, 1 / 2, 0])
+
+
+def test_a_class_that_is_not_tested_has_no_recall():
+    result = scores.scores(made("aab", "acb"), CLASSES)
+    assert result["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
+    assert np.isnan(result["recall_c"])
+
+
+def test_one_row_a_run():
+    rows = pd.concat([made("ab", "ab").assign(variant="v", fold=fold, seed=seed) for seed in (3, 1) for fold in (1, 2)])
+    runs = scores.run_scores(rows, CLASSES)
+    assert runs[["variant", "fold", "seed"]].values.tolist() == [["v", 1, 3], ["v", 2, 3], ["v", 1, 1], ["v", 2, 1]]
+    assert (runs["accuracy"] == 1).all()
+
+
+def test_predictions_are_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "RUNS", tmp_path)
+    probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], np.float32)
+    folder = predictions.folder("self_t", 5)
+    folder.mkdir(parents=True)
+    predictions.write(folder, predictions.table(2, np.array(["x", "y"]), np.array([1, 2]), probabilities, CLASSES))
+    read = predictions.read("self_t", 5)
+    assert read[["variant", "seed", "fold", "utterance_id", "actual", "predicted"]].values.tolist() == [
+        ["self_t", 5, 2, "x", "b", "b"],
+        ["self_t", 5, 2, "y", "c", "a"],
+    ]
+    np.testing.assert_array_equal(read[[f"probability_{name}" for name in CLASSES]], probabilities)
+
+
+def study_scores() -> pd.DataFrame:
+    values = {
+        "self_tva": (0.50, 0.60),
+        "cross_tva": (0.40, 0.44),
+        "self_t": (0.30, 0.30),
+        "crossself_tva": (0.50, 0.52),
+    }
+    return pd.DataFrame(
+        [
+            {"variant": name, "fold": fold, "seed": 1, "accuracy": value, "balanced_accuracy": value / 2}
+            for name, pair in values.items()
+            for fold, value in enumerate(pair, start=1)
+        ]
+    )
+
+
+def test_table_1_by_hand():
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, None)
+    assert list(table["variant"]) == ["self_t", "cross_tva", "self_tva"] * 2  # the paper's order, and no Cross+Self
+    assert list(table["metric"]) == ["balanced_accuracy"] * 3 + ["accuracy"] * 3
+    assert list(table["best"]) == [False, False, True] * 2  # nothing is compared with self_t
+    best = table.iloc[5]
+    assert (best["mean"], best["n"]) == (pytest.approx(0.55), 2)
+    assert best["std"] == pytest.approx(0.1 / np.sqrt(2))
+    assert "paper_mean" not in table
+    text = papers_tables.as_markdown(table, 1, "synthetic")
+    assert (
+        "| Modality | WA (balanced accuracy): Cross | WA (balanced accuracy): Self | UWA (accuracy): Cross | "
+        "UWA (accuracy): Self |"
+    ) in text
+    assert "| T+V+A | .210 ± .014 | **.275 ± .035** | .420 ± .028 | **.550 ± .071** |" in text
+    assert "| T | – | .150 ± .000 | – | .300 ± .000 |" in text
+
+
+def test_table_2_has_the_largest_combination_and_all_fusions():
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 2, None)
+    assert list(table["variant"]) == ["cross_tva", "self_tva", "crossself_tva"] * 2
+    assert list(table["best"]) == [False, True, False] * 2
+
+
+def test_the_papers_numbers_stand_beside_iemocaps():
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, papers_tables.read_published())
+    row = table[(table["variant"] == "cross_tva") & (table["metric"] == "accuracy")].iloc[0]
+    assert (row["paper_mean"], row["paper_std"]) == (0.636, 0.017)  # Table 2 prints .012 for the same cell
+    assert row["difference"] == pytest.approx(0.42 - 0.636)
+    assert ".420 ± .028 (.636 ± .017; -21.6)" in papers_tables.as_markdown(table, 1, "IEMOCAP")
+    assert len(table) == 6
+
+
+def test_the_papers_test_is_scipys():
+    rng = np.random.default_rng(0)
+    runs = pd.DataFrame(
+        [
+            {"variant": name, "fold": fold, "seed": seed, **dict.fromkeys(scores.METRICS, rng.random())}
+            for name in ("self_tv", "cross_tv")
+            for fold in (1, 2)
+            for seed in (4, 5, 6)
+        ]
+    )
+    runs = runs.sample(frac=1, random_state=0)  # pairing must not depend on the order of rows
+    table = papers_test.compare(runs, ["cross_tv", "self_tv"])
+    a, b = (runs[runs["variant"] == name].sort_values(["fold", "seed"])["accuracy"] for name in ("self_tv", "cross_tv"))
+    row = table[table["metric"] == "accuracy"].iloc[0]
+    assert (row["a"], row["b"], row["n"]) == ("self_tv", "cross_tv", 6)
+    assert (row["t_unpaired"], row["p_unpaired"]) == pytest.approx(tuple(stats.ttest_ind(a, b)), rel=1e-12)
+    assert (row["t_paired"], row["p_paired"]) == pytest.approx(tuple(stats.ttest_rel(a, b)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "paired", "unpaired"),
+    [
+        ([0.5, 0.6], [0.5, 0.6], (0, 1), (0, 1)),  # the same runs
+        ([0.75, 0.5], [0.5, 0.25], (np.inf, 0), None),  # a constant difference
+        ([0.5, 0.5], [0.5, 0.5], (0, 1), (0, 1)),
+        ([0.5, 0.5], [0.75, 0.75], (-np.inf, 0), (-np.inf, 0)),
+        ([0.5], [0.6], (np.nan, np.nan), (np.nan, np.nan)),  # one run
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_degenerate_runs_have_defined_tests(a, b, paired, unpaired):
+    runs = pd.DataFrame(
+        [
+            {"variant": name, "fold": fold, "seed": 1, **dict.fromkeys(scores.METRICS, value)}
+            for name, values in (("self_tv", a), ("cross_tv", b))
+            for fold, value in enumerate(values)
+        ]
+    )
+    table = papers_test.compare(runs, ["self_tv", "cross_tv"])
+    row = table.iloc[0]
+    np.testing.assert_array_equal([row["t_paired"], row["p_paired"]], paired)
+    if unpaired:
+        np.testing.assert_array_equal([row["t_unpaired"], row["p_unpaired"]], unpaired)
+    assert "uncorrected" in papers_test.as_markdown(table, "synthetic")
+
+
+def test_pairs_differ_in_the_attention_only():
+    names = ["self_t", "cross_tv", "self_tv", "self_tva_nosp", "cross_tva_nosp", "cross_tva", "crossself_tva"]
+    assert papers_test.pairs(names) == [("self_tv", "cross_tv"), ("self_tva_nosp", "cross_tva_nosp")]
+
+
+def test_confusion_matrices_are_grouped_as_the_papers():
+    names = ["self_t", "cross_tv", "self_tv", "self_tva_nosp", "cross_tva_nosp", "crossself_tva", "self_tva"]
+    assert groups(names) == {
+        "t": ["self_t"],
+        "tv": ["self_tv", "cross_tv"],
+        "tva": ["self_tva"],
+        "tva_nosp": ["self_tva_nosp", "cross_tva_nosp"],
+        "tva_crossself": ["crossself_tva"],
+    }
+
+
+def test_numbers_are_printed_as_the_papers():
+    assert tables.mean_std(0.5874, 0.0218) == ".587 ± .022"
+    assert tables.mean_std(1.0, float("nan")) == "1.000"
+    assert [tables.p_value(p) for p in (0.0534, 0.0004, 1.0, float("nan"))] == [".053", "< .001", "1.000", "–"]

@@ -1,0 +1,75 @@
+"""The embedded corpus has the shape that it promises, and its knobs do what they say."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from stages import features, params, predictions, scores
+from stages.prepare import synthetic
+from stages.prepare.iemocap import CLASS_COUNTS
+from stages.split import schemes
+from stages.train import protocol
+from stages.train.__main__ import fold_rows
+
+CONFIG = params.load()
+
+
+def generated(folder, **changes) -> features.Features:
+    corpus = CONFIG.corpus.model_copy(update={"synthetic": CONFIG.corpus.synthetic.model_copy(update=changes)})
+    synthetic.write(corpus, folder)
+    return features.read(folder)
+
+
+def test_classes_speakers_and_lengths(tmp_path):
+    corpus = generated(tmp_path / "c", utterances=840)
+    counts = Counter(np.array(corpus.meta.classes)[corpus.label])
+    assert counts == {name: round(840 * count / 7487) for name, count in CLASS_COUNTS.items()}
+    assert min(counts.values()) == 12
+    table = features.read_utterances(tmp_path / "c")
+    assert table["session"].nunique() == 5
+    assert table["speaker"].nunique() == 10
+    assert (table.groupby("speaker")["session"].nunique() == 1).all()
+    assert (table.groupby("dialogue")["session"].nunique() == 1).all()
+    assert table["utterance_id"].is_unique
+    for ragged in corpus.sequences.values():
+        assert np.median(ragged.lengths) < ragged.longest / 2
+        assert 0 < (ragged.lengths == ragged.longest).mean() < 0.1
+        assert ragged.lengths.min() >= 1
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        generated(tmp_path / name, seed=seed, utterances=150)
+    files = {name: {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "abc"}
+    assert files["a"] == files["b"]
+    assert all(files["a"][name] != files["c"][name] for name in ("audio.npy", "text.npy", "utterances.csv"))
+
+
+def test_the_default_corpus_keeps_twelve_of_the_rarest():
+    assert min(synthetic.class_counts(CONFIG.corpus.synthetic.utterances).values()) >= 12
+
+
+def balanced_accuracies(folder, variant, **changes) -> np.ndarray:
+    """One value a fold, trained on a corpus of its own; every development part holds the rarest class."""
+    corpus = generated(folder, **changes)
+    folds = schemes.random(features.read_utterances(folder), CONFIG.split.model_copy(update={"dev_share": 0.5}))
+    values = []
+    for fold in range(1, 6):
+        rows = fold_rows(corpus, folds, fold)
+        run = protocol.train(variant, 1, fold, rows, corpus, CONFIG)
+        table = predictions.table(
+            fold, corpus.utterance_id[rows["test"]], corpus.label[rows["test"]], run.probabilities, corpus.meta.classes
+        )
+        values.append(scores.scores(table, corpus.meta.classes)["balanced_accuracy"])
+    return np.array(values)
+
+
+@pytest.mark.parametrize("variant", ["self_tv", "cross_tv"])
+def test_without_signal_nothing_beats_chance(variant, tmp_path):
+    values = balanced_accuracies(tmp_path / "c", variant, signal=0.0)
+    assert abs(values.mean() - 1 / 7) < 3 * max(values.std(ddof=1), 0.02) / 5**0.5
+
+
+def test_with_strong_signal_nearly_all_is_right(tmp_path):
+    assert balanced_accuracies(tmp_path / "c", "self_tva", signal=8.0).mean() > 0.95

@@ -1,0 +1,161 @@
+"""The training protocol, read off what runs leave behind, and that a run is a pure function of what it names."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from stages import features, params
+from stages.train import data, protocol
+from stages.train.__main__ import fold_rows
+from tests.conftest import Study
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Study:
+    """A small study with one variant trained for two seeds, weights kept."""
+    folder = tmp_path_factory.mktemp("study")
+    study = Study(folder)
+    study.set(
+        corpus__synthetic__utterances=150,
+        model__hidden=6,
+        train__protocol__patience=13,
+        train__protocol__learning_rate=0.01,
+        train__save_weights=True,
+        train__workers=2,
+    )
+    study.ok("python", "-m", "stages.prepare")
+    study.ok("python", "-m", "stages.split")
+    study.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
+    return study
+
+
+def outputs(study: Study, variant: str, seed: int) -> dict[str, bytes]:
+    folder = study.folder / f"runs/{variant}/seed{seed}"
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_one_worker_gives_the_bytes_of_two(trained):
+    two = outputs(trained, "cross_tva", 1)
+    trained.set(train__workers=1)
+    trained.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
+    assert outputs(trained, "cross_tva", 1) == two
+    assert list(two) == ["curves.csv", *(f"fold{i}.safetensors" for i in range(1, 6)), "predictions.parquet"]
+
+
+def test_predictions_are_those_of_the_test_parts(trained):
+    table = pd.read_parquet(trained.folder / "runs/cross_tva/seed1/predictions.parquet")
+    folds = features.read_folds(trained.folder / "data/folds.csv")
+    label = features.read_utterances(trained.folder / "data/features").set_index("utterance_id")["label"]
+    expected = folds[folds["part"] == "test"]
+    assert table[["fold", "utterance_id"]].values.tolist() == expected[["fold", "utterance_id"]].values.tolist()
+    assert table["actual"].tolist() == label[table["utterance_id"]].tolist()
+    probabilities = table.filter(like="probability_")
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert (probabilities.idxmax(axis=1) == "probability_" + table["predicted"]).all()
+
+
+def test_stopping_and_learning_rate_follow_the_protocol(trained):
+    curves = pd.read_csv(trained.folder / "runs/cross_tva/seed1/curves.csv")
+    drops = 0
+    for _, run in curves.groupby("fold"):
+        accuracy = run["dev_accuracy"].to_numpy()
+        best = int(accuracy.argmax()) + 1  # the first best
+        assert len(run) == best + 13
+        assert not any(len(run[:e]) - 1 - int(accuracy[:e].argmax()) >= 13 for e in range(1, len(run)))
+        rate, lowest, bad = 0.01, np.inf, 0
+        for row in run.itertuples():  # by hand: × .1 after more than 10 epochs without a better loss
+            assert row.learning_rate == pytest.approx(rate)
+            bad = 0 if row.dev_loss < lowest * (1 - 1e-4) else bad + 1
+            lowest = min(lowest, row.dev_loss) if bad == 0 else lowest
+            if bad > 10:
+                rate, bad, drops = rate / 10, 0, drops + 1
+    assert drops > 0
+
+
+def test_the_best_epochs_weights_were_tested(trained):
+    run = trained.folder / "runs/cross_tva/seed1"
+    corpus = features.read(trained.folder / "data/features")
+    folds = features.read_folds(trained.folder / "data/folds.csv")
+    table, curves = pd.read_parquet(run / "predictions.parquet"), pd.read_csv(run / "curves.csv")
+    config = params.load(trained.folder / "params.yaml")
+    for fold in (1, 4):
+        rows = fold_rows(corpus, folds, fold)
+        network = protocol.model.build("cross_tva", protocol.shape(corpus), config.model)
+        network.load_state_dict(load_file(run / f"fold{fold}.safetensors"))
+        batches = data.Batches(
+            corpus,
+            ["text", "video", "audio"],
+            pad_text=True,
+            dtype=torch.float32,
+            device=torch.device("cpu"),
+            scaler=data.scaler(corpus.sequences["audio"], rows["train"]),
+        )
+        logits, labels = protocol.predict(network, batches(rows["dev"], 7))
+        best = curves[curves["fold"] == fold].sort_values("dev_accuracy", ascending=False, kind="stable").iloc[0]
+        assert (logits.argmax(1) == labels).double().mean().item() == pytest.approx(best["dev_accuracy"])
+        assert F.cross_entropy(logits, labels).item() == pytest.approx(best["dev_loss"], rel=1e-5)
+        logits, _ = protocol.predict(network, batches(rows["test"], 7))
+        expected = table[table["fold"] == fold].filter(like="probability_")
+        np.testing.assert_allclose(logits.softmax(1), expected, atol=1e-5)
+
+
+def test_the_scaler_sees_valid_training_frames_only(trained):
+    audio = features.read(trained.folder / "data/features").sequences["audio"]
+    rows = np.array([3, 1, 40])
+    frames = np.concatenate([audio[row] for row in rows]).astype(np.float64)
+    mean, deviation = data.scaler(audio, rows)
+    np.testing.assert_allclose(mean, frames.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(deviation, frames.std(axis=0), rtol=1e-6)
+
+
+def test_a_constant_feature_is_centred_not_divided_by_zero():
+    audio = features.Ragged(
+        values=np.full((4, 1), 3.0, np.float32), offsets=np.array([0, 2]), lengths=np.array([2, 2]), longest=2
+    )
+    assert [array.tolist() for array in data.scaler(audio, np.array([0, 1]))] == [[3.0], [1.0]]
+
+
+def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained):
+    corpus = features.read(trained.folder / "data/features")
+    batches = data.Batches(
+        corpus, ["audio", "text"], scaler=None, pad_text=True, dtype=torch.float64, device=torch.device("cpu")
+    )
+    rows = np.array([5, 0, 9])
+    ((sequences, labels),) = batches(rows, 32)
+    audio, lengths = sequences["audio"]
+    assert audio.shape[1] == lengths.max()
+    for i, row in enumerate(rows):
+        np.testing.assert_array_equal(audio[i, : lengths[i]], corpus.sequences["audio"][row])
+        assert (audio[i, lengths[i] :] == 0).all()
+        words = corpus.sequences["text"][row]
+        np.testing.assert_array_equal(sequences["text"][0][i, : len(words)], corpus.embedding[words].astype(float))
+    assert sequences["text"][0].shape[1] == corpus.sequences["text"].longest
+    assert labels.tolist() == corpus.label[rows].tolist()
+
+
+def test_a_loss_that_explodes_is_said(trained):
+    trained.set(train__protocol__learning_rate=1e30)
+    done = trained.stage("train", "--variant", "self_t", "--seed", "1")
+    assert done.returncode == 1
+    assert "the loss must be finite" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (trained.folder / "runs/self_t").exists() or not list((trained.folder / "runs/self_t").iterdir())
+
+
+def test_an_unknown_variant_is_said(trained):
+    done = trained.stage("train", "--variant", "none_tva", "--seed", "1")
+    assert done.returncode == 1
+    assert "error: --variant: 'none_tva' must begin with a fusion mechanism" in done.stderr
+
+
+def test_cuda_that_is_not_there_is_said(trained):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    trained.set(train__device="cuda")
+    done = trained.stage("train", "--variant", "self_t", "--seed", "1")
+    assert done.returncode == 1
+    assert "train.device is cuda, but torch finds no CUDA device" in done.stderr
+    trained.set(train__device="auto")
