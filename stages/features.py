@@ -136,7 +136,8 @@ def read(folder: Path = FOLDER) -> Features:
     meta, utterances = read_meta(folder), read_utterances(folder)
     sequences = {
         name: Ragged(
-            values=np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False),
+            # A view of the map: slices of np.memmap itself are slow.
+            values=np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)),
             offsets=utterances[f"{name}_offset"].to_numpy(),
             lengths=utterances[f"{name}_length"].to_numpy(),
             longest=meta.longest[name],

@@ -49,7 +49,7 @@ class AveragedAttention(nn.Module):
         self, target: Tensor, source: Tensor, target_valid: Tensor | None, source_valid: Tensor | None
     ) -> Tensor:
         """`target_valid` [B, T] and `source_valid` [B, S]: positions that count; None: all."""
-        weight, bias = self.in_proj_weight.unflatten(0, (3, -1)), self.in_proj_bias.unflatten(0, (3, -1))
+        weight, bias = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q = self._by_head(F.linear(target, weight[0], bias[0]))  # (B, H, T, D / H)
         k = self._by_head(F.linear(source, weight[1], bias[1]))  # (B, H, S, D / H)
         scores = q * math.sqrt(self.heads / target.shape[-1]) @ k.transpose(-2, -1)  # (B, H, T, S)
@@ -78,8 +78,9 @@ def _mean(weights: Tensor, valid: Tensor | None) -> Tensor:
 def statistical_pooling(vectors: Tensor) -> Tensor:
     """[B, M, D] → [B, 2D]: mean and unbiased standard deviation across the modules' vectors (paper, Fig. 1)."""
     mean = vectors.mean(dim=1)
-    # As torch.std, which is slow on this axis; like it, the gradient of a deviation of 0 is 0.
-    deviation = torch.linalg.vector_norm(vectors - mean[:, None], dim=1) / math.sqrt(vectors.shape[1] - 1)
+    variance = (vectors - mean[:, None]).square().sum(dim=1) / (vectors.shape[1] - 1)
+    # As torch.std, which is slow on this axis; like it, equal vectors get a gradient of 0, not NaN.
+    deviation = variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
     return torch.cat([mean, deviation], dim=1)
 
 

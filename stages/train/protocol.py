@@ -171,9 +171,11 @@ def _check_finite(epoch: Epoch, fold: int) -> None:
 @contextmanager
 def _deterministic() -> Iterator[None]:
     """Algorithms that give the same bytes each time; torch's settings are restored."""
-    before = torch.are_deterministic_algorithms_enabled()
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling takes time
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]

@@ -1,0 +1,126 @@
+"""`python -m benchmarks.paper_scale [--scale S]`: what the paper's corpus size costs.
+
+Writes a made-up corpus in the published layout (7,487 utterances at scale 1: over 30 GB; a tenth by default), then
+reports time, peak memory and disk of `prepare`, and time and memory of one training epoch of `self_tva` and `cross_tva`
+at the paper's sizes. The files are removed at the end.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from benchmarks.published_corpus import Corpus, Sizes, parts, size_in_bytes, write
+from stages import features, params
+from stages.prepare.iemocap import CLASS_COUNTS
+
+ROOT = Path(__file__).parents[1]
+FOLDS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=0.1, help="share of the 7,487 utterances (default: 0.1)")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where to write (default: the system's temporary folder)"
+    )
+    parser.add_argument("--epoch", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.epoch:
+        measure_epoch(options.epoch)
+        return
+    labels = np.repeat(np.arange(len(CLASS_COUNTS)), [max(5, round(options.scale * n)) for n in CLASS_COUNTS.values()])
+    sizes = Sizes()
+    needed = int(1.3 * size_in_bytes(len(labels), FOLDS, sizes))  # the prepared features take less than 30 % of it
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            sys.exit(
+                f"error: {folder} has {gigabytes(free)} free, but needs {gigabytes(needed)}: use --folder or --scale"
+            )
+        run(Path(folder), labels, sizes)
+
+
+def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
+    print(f"writing {len(labels)} utterances in {FOLDS} folds: {gigabytes(size_in_bytes(len(labels), FOLDS, sizes))}")
+    started = time.monotonic()
+    corpus = Corpus(labels, sizes, without_video=(0, len(labels) // 2))
+    write(folder / "corpus", corpus, parts(len(labels), FOLDS, seed=1))
+    print(f"written in {time.monotonic() - started:.0f} s")
+    config = yaml.safe_load((ROOT / "params.yaml").read_text())
+    config["corpus"] |= {"source": "published_folds", "root": str(folder / "corpus")}
+    (folder / "params.yaml").write_text(yaml.safe_dump(config))
+    seconds, peak, _ = child(folder, "stages.prepare")
+    disk = sum(path.stat().st_size for path in (folder / "data/features").iterdir())
+    print(f"prepare: {seconds:.0f} s, peak memory {gigabytes(peak)}, {gigabytes(disk)} of features")
+    child(folder, "stages.split")
+    for variant in ("self_tva", "cross_tva"):
+        _, _, output = child(folder, "benchmarks.paper_scale", "--epoch", variant)
+        found = json.loads(output)
+        print(
+            f"{variant}: one epoch (training and development pass, {found['steps']} steps of one thread) "
+            f"{found['seconds']:.0f} s; memory {gigabytes(found['own'])} of its own, {gigabytes(found['peak'])} at the "
+            "peak with mapped features"
+        )
+
+
+def measure_epoch(variant: str) -> None:
+    """Train fold 1 for two epochs in this process and print the second one's cost."""
+    import torch  # only here, so that the parent stays small
+
+    from stages.train import protocol
+    from stages.train.__main__ import fold_rows
+
+    torch.set_num_threads(1)
+    config = params.load()
+    short = config.train.protocol.model_copy(update={"max_epochs": 2})
+    config = config.model_copy(update={"train": config.train.model_copy(update={"protocol": short, "device": "cpu"})})
+    corpus = features.read()
+    rows = fold_rows(corpus, features.read_folds(), 1)
+    ends, own = [], []
+
+    def note(_epoch) -> None:
+        ends.append(time.monotonic())
+        status = Path("/proc/self/status")
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines()) if status.exists() else {}
+        own.append(1024 * int(lines.get("RssAnon", "0 kB").split()[0]))
+
+    protocol.train(variant, 1, 1, rows, corpus, config, report=note)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    steps = -(-len(rows["train"]) // short.batch_size)
+    print(json.dumps({"seconds": ends[1] - ends[0], "own": max(own), "peak": peak, "steps": steps}))
+
+
+def child(folder: Path, module: str, *arguments: str) -> tuple[float, int, str]:
+    """Run a module in `folder`; its seconds, peak memory in bytes and output."""
+    started = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"error: {module} failed")
+    return time.monotonic() - started, 1024 * usage.ru_maxrss, output
+
+
+def gigabytes(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+if __name__ == "__main__":
+    main()

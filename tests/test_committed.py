@@ -1,0 +1,63 @@
+"""The committed dvc.lock, metrics and plots are those of the committed code and params, and the README shows them."""
+
+import json
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "params.yaml").read_text())
+LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+
+
+@pytest.fixture(scope="module")
+def status() -> dict:
+    """What DVC finds changed since dvc.lock was written."""
+    command = [Path(sys.executable).with_name("dvc"), "status", "--json"]
+    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+def test_nothing_differs_from_the_lock(status):
+    """Data and runs may be absent, as in a fresh clone; whatever is there must be what dvc.lock says."""
+    differences = []
+    for stage, changes in status.items():
+        for change in changes:
+            if isinstance(change, str):
+                differences.append(f"{stage}: {change}")
+                continue
+            for kind, paths in change.items():
+                for path, what in paths.items():
+                    absent = what == "deleted" and path.split("/")[0] in ("data", "runs")
+                    if not absent:
+                        differences.append(f"{stage}: {kind}: {path}: {what}")
+    assert differences == []
+
+
+def test_the_lock_has_every_run_and_no_other():
+    trained = {name.removeprefix("train@") for name in LOCK if name.startswith("train@")}
+    assert trained == {f"{variant}-{seed}" for variant, seed in product(CONFIG["variants"], CONFIG["seeds"])}
+
+
+def test_what_a_stage_read_is_what_another_one_wrote():
+    written = {out["path"]: out["md5"] for stage in LOCK.values() for out in stage.get("outs", [])}
+    read = {(dep["path"], dep["md5"]) for stage in LOCK.values() for dep in stage.get("deps", [])}
+    assert [(path, md5) for path, md5 in read if path in written and written[path] != md5] == []
+
+
+def test_the_readme_shows_the_committed_table():
+    readme = (ROOT / "README.md").read_text()
+    table = (ROOT / "metrics/table1.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert "\n".join(rows) in readme
+
+
+def test_the_readmes_links_lead_somewhere():
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
