@@ -36,6 +36,8 @@ def main() -> None:
     with files.replacing(predictions.folder(options.variant, options.seed)) as folder:
         folder.mkdir()
         _write(folder, runs, config)
+    epochs = sum(len(run.epochs) for run in runs.values())
+    print(f"{options.variant} seed {options.seed}: {len(runs)} folds, {epochs} epochs")
 
 
 def train_folds(variant: str, seed: int, config: params.Params) -> dict[int, protocol.Run]:
@@ -61,12 +63,14 @@ def train_folds(variant: str, seed: int, config: params.Params) -> dict[int, pro
         try:
             _follow(list(futures), epochs, progress)
             return {fold: future.result() for future, fold in futures.items()}
-        except BrokenProcessPool:
+        except BaseException as error:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # rather than wait for the folds that it is training
+            if not isinstance(error, BrokenProcessPool):
+                raise
             raise cli.UserError(
                 f"{variant} seed {seed}: a worker process was killed, perhaps for want of memory; nothing was written"
             ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def cores() -> int:

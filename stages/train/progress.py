@@ -1,4 +1,4 @@
-"""One line that says how far a stage's trainings are; on a terminal it is kept up to date, elsewhere printed once."""
+"""One line that says how far a stage's trainings are, kept up to date on a terminal and left out elsewhere."""
 
 import sys
 import time
@@ -21,10 +21,8 @@ class Progress:
         self.line = tqdm(bar_format="{desc}", disable=not sys.stderr.isatty())
         return self
 
-    def __exit__(self, failed: type | None, *_) -> None:
+    def __exit__(self, *_) -> None:
         self.line.close()
-        if not failed:
-            print(f"{self.name}: {len(self.folds)} folds, {sum(self.done.values())} epochs")
 
     def update(self, fold: int, epoch: Epoch) -> None:
         """Take note of an epoch and show it."""
