@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.neighbors import NearestCentroid
 
 from stages import features, params, predictions, scores
 from stages.prepare import synthetic
@@ -73,3 +75,13 @@ def test_without_signal_nothing_beats_chance(variant, tmp_path):
 
 def test_with_strong_signal_nearly_all_is_right(tmp_path):
     assert balanced_accuracies(tmp_path / "c", "self_tva", signal=8.0).mean() > 0.95
+
+
+@pytest.mark.parametrize(("interaction", "lowest", "highest"), [(0.0, 0.35, 1.0), (1.0, 0.0, 0.25)])
+def test_interaction_takes_the_class_out_of_the_video(interaction, lowest, highest, tmp_path):
+    corpus = generated(tmp_path / "c", utterances=2000, interaction=interaction)
+    video = corpus.sequences["video"]
+    means = np.array([video[row].mean(axis=0) for row in range(len(corpus.label))])
+    train, test = np.arange(len(means)) % 2 == 0, np.arange(len(means)) % 2 == 1
+    predicted = NearestCentroid().fit(means[train], corpus.label[train]).predict(means[test])
+    assert lowest < balanced_accuracy_score(corpus.label[test], predicted) < highest

@@ -1,5 +1,10 @@
 """The training protocol, read off what runs leave behind, and that a run is a pure function of what it names."""
 
+import os
+import signal
+import subprocess
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,3 +164,50 @@ def test_cuda_that_is_not_there_is_said(trained):
     assert done.returncode == 1
     assert "train.device is cuda, but torch finds no CUDA device" in done.stderr
     trained.set(train__device="auto")
+
+
+@pytest.fixture
+def endless(trained):
+    """A training that does not end by itself, at work."""
+    trained.set(train__protocol__patience=10**6, train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
+    command = ["python", "-m", "stages.train", "--variant", "self_a", "--seed", "7"]
+    process = subprocess.Popen(
+        command,
+        cwd=trained.folder,
+        env=trained.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not workers(process):
+        time.sleep(0.1)
+    time.sleep(2)  # the workers are past their start
+    yield process
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.stderr.close()
+
+
+def workers(process: subprocess.Popen) -> list[int]:
+    """The process ids of a stage's workers."""
+    listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout
+    return [int(line) for line in listed.split()]
+
+
+def test_a_killed_worker_is_said_and_leaves_nothing(trained, endless):
+    os.kill(workers(endless)[0], signal.SIGKILL)
+    assert endless.wait() == 1
+    message = endless.stderr.read()
+    assert "error: self_a seed 7: a worker process was killed" in message
+    assert "Traceback" not in message
+    assert workers(endless) == []
+    assert not (trained.folder / "runs/self_a").exists()
+
+
+def test_an_interrupt_ends_all_of_it(trained, endless):
+    os.killpg(endless.pid, signal.SIGINT)
+    assert endless.wait() == 130
+    assert endless.stderr.read() == ""
+    assert workers(endless) == []
+    assert not (trained.folder / "runs/self_a").exists()
