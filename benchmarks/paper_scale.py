@@ -68,8 +68,8 @@ def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
         found = json.loads(output)
         print(
             f"{variant}: one epoch (training and development pass, {found['steps']} steps of one thread) "
-            f"{found['seconds']:.0f} s; memory {gigabytes(found['own'])} of its own, {gigabytes(found['peak'])} at the "
-            "peak with mapped features"
+            f"{found['seconds']:.0f} s; peak memory {gigabytes(found['peak'])} with the features that it maps, "
+            f"{gigabytes(found['own'])} of its own between epochs"
         )
 
 
