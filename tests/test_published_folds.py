@@ -163,9 +163,14 @@ DAMAGES = {
     ),
     "token": (
         edit("fold05/dev_nlp_trans.npy", at((1, 2), 29)),
-        r"fold05/dev_nlp_trans.npy: row 1: token ids must be in 0 … 28 .* position 2 has 29",
+        r"fold05/dev_nlp_trans.npy: row 1: token ids must be whole numbers in 0 … 28 .* position 2 has 29",
     ),
     "token -1": (edit("fold05/dev_nlp_trans.npy", at((1, 2), -1)), "fold05/dev_nlp_trans.npy: row 1: token ids"),
+    "token 1.5": (edit("fold05/dev_nlp_trans.npy", at((1, 2), 1.5)), "dev_nlp_trans.npy: row 1: token ids .* has 1.5"),
+    "token NaN": (
+        edit("fold05/dev_nlp_trans.npy", at((1, 2), np.nan)),
+        "dev_nlp_trans.npy: row 1: token ids .* has nan",
+    ),
     "Fortran order": (edit("fold05/dev_video.npy", np.asfortranarray), "must be numbers in C order"),
     "some prosody": (
         lambda root: (root / "fold01/test_audio_prosody.npy").unlink(),

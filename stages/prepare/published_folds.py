@@ -210,12 +210,12 @@ def _check_frames(array: Array, values: np.ndarray, lengths: np.ndarray, start: 
 
 
 def _check_words(array: Array, values: np.ndarray, vocabulary: int, start: int) -> None:
-    bad = (values < 0) | (values >= vocabulary)
+    bad = ~((values >= 0) & (values < vocabulary) & (values == np.floor(values)))
     if bad.any():
         i, position = (int(x) for x in np.argwhere(bad)[0])
         raise array.error(
             start + i,
-            f"token ids must be in 0 … {vocabulary - 1} (the rows of W_embedding.npy), "
+            f"token ids must be whole numbers in 0 … {vocabulary - 1} (the rows of W_embedding.npy), "
             f"but position {position} has {values[i, position]}",
         )
 

@@ -1,14 +1,14 @@
 """The embedded corpus: small, generated, and about as hard as IEMOCAP.
 
-An utterance of class c has one latent vector a modality, z_m = signal · s_m · prototype[c] + noise, with s_text >
-s_video > s_audio and noise that is independent between modalities, so that each one is a weak witness and several are
-a better one. Prototypes of angry and frustrated, and of happy and excited, are close. Frames are a linear picture of
+An utterance of class c has one latent vector a modality, z_m = signal · s_m · prototype[c] + noise, with noise that is
+independent between modalities, so that each one is a weak witness (text the best, audio the worst) and several are a
+better one. Prototypes of angry and frustrated, and of happy and excited, are close. Frames are a linear picture of
 z_m with noise that is correlated over time and an offset of the speaker; words are drawn from a distribution tilted
 by z_text.
 
 Two knobs:
 
-`signal` scales all prototypes: at 0 no model can beat chance, at 5 nearly everything is told apart.
+`signal` scales all prototypes: at 0 no model can beat chance, at 8 nearly everything is told apart.
 
 `interaction` moves class information from the single modalities into the relation between text and vision. It is the
 probability that a word is *relational*, and what is left of the plain signal shrinks to 1 - interaction. Every word
@@ -50,8 +50,10 @@ def write(corpus: Corpus, folder: Path) -> None:
     rng = np.random.default_rng(config.seed)
     speech = _Speech(config, rng)
     writer = Writer(folder, {"audio": config.audio.features, "video": config.video.features})
+    dropped = 0
     for utterance, has_video in _utterances(config, rng):
         sequences = speech.sequences(utterance)
+        dropped += not has_video
         if has_video:  # the paper drops utterances without video
             writer.add(utterance, sequences)
     meta = Meta(
@@ -60,6 +62,7 @@ def write(corpus: Corpus, folder: Path) -> None:
         longest={"audio": config.audio.longest, "video": config.video.longest, "text": config.text.longest},
     )
     writer.close(meta=meta, embedding=speech.embedding)
+    print(f"{sum(class_counts(config.utterances).values())} utterances; {dropped} without video were dropped")
 
 
 def class_counts(utterances: int) -> dict[str, int]:
