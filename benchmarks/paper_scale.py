@@ -8,12 +8,12 @@ at the paper's sizes. The files are removed at the end.
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,10 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=None, help="where to write (default: the system's temporary folder)"
     )
-    parser.add_argument("--epoch", help=argparse.SUPPRESS)
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # what a child process is to do and measure
     options = parser.parse_args()
-    if options.epoch:
-        measure_epoch(options.epoch)
+    if options.job:
+        print(json.dumps(measure_prepare() if options.job == "prepare" else measure_epoch(options.job)))
         return
     labels = np.repeat(np.arange(len(CLASS_COUNTS)), [max(5, round(options.scale * n)) for n in CLASS_COUNTS.values()])
     sizes = Sizes()
@@ -59,13 +59,12 @@ def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
     config = yaml.safe_load((ROOT / "params.yaml").read_text())
     config["corpus"] |= {"source": "published_folds", "root": str(folder / "corpus")}
     (folder / "params.yaml").write_text(yaml.safe_dump(config))
-    seconds, peak, _ = child(folder, "stages.prepare")
+    found = child(folder, "benchmarks.paper_scale", "--job", "prepare")
     disk = sum(path.stat().st_size for path in (folder / "data/features").iterdir())
-    print(f"prepare: {seconds:.0f} s, peak memory {gigabytes(peak)}, {gigabytes(disk)} of features")
-    child(folder, "stages.split")
+    print(f"prepare: {found['seconds']:.0f} s, peak memory {gigabytes(found['peak'])}, {gigabytes(disk)} of features")
+    subprocess.run([sys.executable, "-m", "stages.split"], cwd=folder, env=environment(), check=True)
     for variant in ("self_tva", "cross_tva"):
-        _, _, output = child(folder, "benchmarks.paper_scale", "--epoch", variant)
-        found = json.loads(output)
+        found = child(folder, "benchmarks.paper_scale", "--job", variant)
         print(
             f"{variant}: one epoch (training and development pass, {found['steps']} steps of one thread) "
             f"{found['seconds']:.0f} s; peak memory {gigabytes(found['peak'])} with the features that it maps, "
@@ -73,8 +72,18 @@ def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
         )
 
 
-def measure_epoch(variant: str) -> None:
-    """Train fold 1 for two epochs in this process and print the second one's cost."""
+def measure_prepare() -> dict[str, float]:
+    """Run `prepare` in this process."""
+    from stages.prepare.__main__ import main
+
+    started = time.monotonic()
+    with redirect_stdout(sys.stderr):
+        main()
+    return {"seconds": time.monotonic() - started, "peak": memory("VmHWM")}
+
+
+def measure_epoch(variant: str) -> dict[str, float]:
+    """Train fold 1 for two epochs in this process; the second one's cost."""
     import torch  # only here, so that the parent stays small
 
     from stages.train import protocol
@@ -90,32 +99,28 @@ def measure_epoch(variant: str) -> None:
 
     def note(_epoch) -> None:
         ends.append(time.monotonic())
-        status = Path("/proc/self/status")
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines()) if status.exists() else {}
-        own.append(1024 * int(lines.get("RssAnon", "0 kB").split()[0]))
+        own.append(memory("RssAnon"))
 
     protocol.train(variant, 1, 1, rows, corpus, config, report=note)
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     steps = -(-len(rows["train"]) // short.batch_size)
-    print(json.dumps({"seconds": ends[1] - ends[0], "own": max(own), "peak": peak, "steps": steps}))
+    return {"seconds": ends[1] - ends[0], "own": max(own), "peak": memory("VmHWM"), "steps": steps}
 
 
-def child(folder: Path, module: str, *arguments: str) -> tuple[float, int, str]:
-    """Run a module in `folder`; its seconds, peak memory in bytes and output."""
-    started = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"error: {module} failed")
-    return time.monotonic() - started, 1024 * usage.ru_maxrss, output
+def memory(name: str) -> int:
+    """A line of Linux's account of this process, in bytes (rusage would count the parent's memory before exec)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def child(folder: Path, module: str, *arguments: str) -> dict[str, float]:
+    """Run a module in `folder`; what it measured."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def gigabytes(size: float) -> str:
