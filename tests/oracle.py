@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from stages.variants import MODALITIES, parse
 
 
+FUSIONS = ("cross", "self", "cross_nosp", "self_nosp", "crossself")
+"""The fusions that the plain model knows: the paper's."""
+
+
 class PlainModel(nn.Module):
     """A variant as nn.Conv1d, nn.GRU and nn.MultiheadAttention, dropout left out; padding is attended to."""
 

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from stages import params
+from stages import params, variants
 from stages.train import fusion, model
 from stages.train.gru import BidirectionalGRU
+from tests import oracle
 from tests.oracle import PlainModel, project_names
 
 VARIANTS = params.load().variants
@@ -46,7 +47,7 @@ def built(variant: str, **changes) -> model.Model:
     return model.build(variant, SHAPE, config(**changes)).double()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if variants.parse(name).fusion in oracle.FUSIONS])
 def test_logits_and_gradients_equal_the_plain_models(variant):
     torch.manual_seed(2)
     plain = PlainModel(
@@ -175,6 +176,24 @@ def test_attention_dropout_keeps_the_mean():
     error = dropped.std(0) / 2000**0.5
     assert (dropped.std(0) > 0).all()
     assert ((dropped.mean(0) - expected).abs() < 4 * error).all()
+
+
+class LastStates(torch.nn.Module):
+    """A fusion in a few lines: the last position of each encoding, concatenated."""
+
+    def __init__(self, modalities, sizes):
+        super().__init__()
+        self.modalities, self.size = modalities, len(modalities) * sizes.width
+
+    def forward(self, encodings):
+        return torch.cat([encodings[name][0][:, -1] for name in self.modalities], dim=1)
+
+
+def test_a_new_fusion_is_a_function_and_an_entry(monkeypatch):
+    monkeypatch.setattr(fusion, "last_states", LastStates, raising=False)
+    monkeypatch.setitem(variants.FUSIONS, "last", variants.Fusion(builder="last_states", label="Last"))
+    assert built("last_va")(inputs()).shape == (BATCH, CLASSES)
+    assert variants.parse("last_va").label == "Last V+A"
 
 
 def count(network: torch.nn.Module) -> int:
