@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from stages.variants import MODALITIES, parse
 
-
 FUSIONS = ("cross", "self", "cross_nosp", "self_nosp", "crossself")
 """The fusions that the plain model knows: the paper's."""
 
