@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -211,3 +212,16 @@ def test_an_interrupt_ends_all_of_it(trained, endless):
     assert endless.stderr.read() == ""
     assert workers(endless) == []
     assert not (trained.folder / "runs/self_a").exists()
+
+
+@pytest.mark.parametrize("changes", [{"train__precision": "float64"}, {"model__padding": "mask"}])
+def test_other_precisions_and_paddings_train(trained, changes):
+    study = trained
+    before = yaml.safe_load((study.folder / "params.yaml").read_text())
+    study.set(train__protocol__max_epochs=2, train__protocol__learning_rate=0.001, **changes)
+    study.ok("python", "-m", "stages.train", "--variant", "crossself_tva", "--seed", "3")
+    table = pd.read_parquet(study.folder / "runs/crossself_tva/seed3/predictions.parquet")
+    expected = "float64" if changes.get("train__precision") == "float64" else "float32"
+    assert table["probability_sad"].dtype == expected
+    assert np.isfinite(table.filter(like="probability_")).all(axis=None)
+    (study.folder / "params.yaml").write_text(yaml.safe_dump(before))
