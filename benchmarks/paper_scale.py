@@ -1,6 +1,6 @@
 """`python -m benchmarks.paper_scale [--scale S]`: what the paper's corpus size costs.
 
-Writes a made-up corpus in the published layout (7,487 utterances at scale 1: over 30 GB; a tenth by default), then
+Writes a made-up corpus in the published layout (7,487 utterances at scale 1: 28 GB; a tenth by default), then
 reports time, peak memory and disk of `prepare`, and time and memory of one training epoch of `self_tva` and `cross_tva`
 at the paper's sizes. The files are removed at the end.
 """
@@ -59,12 +59,12 @@ def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
     config = yaml.safe_load((ROOT / "params.yaml").read_text())
     config["corpus"] |= {"source": "published_folds", "root": str(folder / "corpus")}
     (folder / "params.yaml").write_text(yaml.safe_dump(config))
-    found = child(folder, "benchmarks.paper_scale", "--job", "prepare")
+    found = child(folder, "prepare")
     disk = sum(path.stat().st_size for path in (folder / "data/features").iterdir())
     print(f"prepare: {found['seconds']:.0f} s, peak memory {gigabytes(found['peak'])}, {gigabytes(disk)} of features")
     subprocess.run([sys.executable, "-m", "stages.split"], cwd=folder, env=environment(), check=True)
     for variant in ("self_tva", "cross_tva"):
-        found = child(folder, "benchmarks.paper_scale", "--job", variant)
+        found = child(folder, variant)
         print(
             f"{variant}: one epoch (training and development pass, {found['steps']} steps of one thread) "
             f"{found['seconds']:.0f} s; peak memory {gigabytes(found['peak'])} with the features that it maps, "
@@ -112,9 +112,9 @@ def memory(name: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
-def child(folder: Path, module: str, *arguments: str) -> dict[str, float]:
-    """Run a module in `folder`; what it measured."""
-    command = [sys.executable, "-m", module, *arguments]
+def child(folder: Path, job: str) -> dict[str, float]:
+    """Do a job in `folder` in a process of its own; what it measured."""
+    command = [sys.executable, "-m", "benchmarks.paper_scale", "--job", job]
     done = subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 

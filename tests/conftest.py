@@ -1,5 +1,6 @@
 """What several tests share: a small corpus in the published layout, and studies in folders of their own."""
 
+import copy
 import os
 import shutil
 import subprocess
@@ -15,6 +16,18 @@ from benchmarks.published_corpus import Corpus, Sizes, parts, write
 ROOT = Path(__file__).parents[1]
 SMALL = Sizes(audio=(19, 5), video=(7, 11), text=13, vocabulary=29, embedding=3, prosody=2)
 UTTERANCES = 140
+
+
+def changed(document: dict, changes: dict) -> dict:
+    """A document of params with some keys changed, written with `__` for the dots."""
+    document = copy.deepcopy(document)
+    for key, value in changes.items():
+        *sections, last = key.split("__")
+        section = document
+        for name in sections:
+            section = section[name]
+        section[last] = value
+    return document
 
 
 @pytest.fixture
@@ -40,20 +53,13 @@ class Study:
             "GIT_COMMITTER_EMAIL": "t@example.org",
         }
         for name in ("stages", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, folder / name)
+            put = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            put(ROOT / name, folder / name)
 
     def set(self, **changes) -> None:
-        """Change keys of params.yaml, written with `__` for the dots."""
+        """Change keys of params.yaml, written as for `changed`."""
         path = self.folder / "params.yaml"
-        params = yaml.safe_load(path.read_text())
-        for key, value in changes.items():
-            *sections, last = key.split("__")
-            section = params
-            for name in sections:
-                section = section[name]
-            section[last] = value
-        path.write_text(yaml.safe_dump(params, sort_keys=False))
+        path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), changes), sort_keys=False))
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
         """Run a command in the study's folder."""

@@ -5,19 +5,9 @@ import yaml
 
 from stages import params
 from stages.cli import UserError
+from tests.conftest import changed
 
 COMMITTED = yaml.safe_load(params.PATH.read_text())
-
-
-def changed(**changes) -> dict:
-    document = yaml.safe_load(yaml.safe_dump(COMMITTED))
-    for key, value in changes.items():
-        *sections, last = key.split("__")
-        section = document
-        for name in sections:
-            section = section[name]
-        section[last] = value
-    return document
 
 
 def load(document, tmp_path) -> params.Params:
@@ -81,11 +71,11 @@ BAD = {
 def test_a_bad_value_is_named_with_its_rule(name, tmp_path):
     changes, message = BAD[name]
     with pytest.raises(UserError, match=message):
-        load(changed(**changes), tmp_path)
+        load(changed(COMMITTED, changes), tmp_path)
 
 
 def test_a_missing_key(tmp_path):
-    document = changed()
+    document = changed(COMMITTED, {})
     del document["model"]["heads"]
     with pytest.raises(UserError, match=r"model.heads: this key is missing"):
         load(document, tmp_path)
@@ -93,7 +83,7 @@ def test_a_missing_key(tmp_path):
 
 def test_all_mistakes_are_said_at_once(tmp_path):
     with pytest.raises(UserError, match=r"(?s)split.folds.*model.hidden"):
-        load(changed(model__hidden=0, split__folds=1), tmp_path)
+        load(changed(COMMITTED, {"model__hidden": 0, "split__folds": 1}), tmp_path)
 
 
 def test_no_yaml(tmp_path):

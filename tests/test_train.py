@@ -21,7 +21,7 @@ from tests.conftest import Study
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Study:
-    """A small study with one variant trained for two seeds, weights kept."""
+    """A small study with one variant trained with one seed, weights kept."""
     folder = tmp_path_factory.mktemp("study")
     study = Study(folder)
     study.set(
