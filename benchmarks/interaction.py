@@ -16,7 +16,7 @@ from stages import features, params, predictions, scores
 from stages.prepare import synthetic
 from stages.split import schemes
 from stages.train import protocol
-from stages.train.__main__ import cores, fold_rows
+from stages.train.__main__ import cores
 
 VARIANTS, INTERACTIONS, FOLDS = ("self_t", "self_v", "self_tv", "cross_tv"), (0.0, 1.0), 5
 UTTERANCES = 1500
@@ -38,12 +38,10 @@ def accuracy(job: tuple[str, float, str, int]) -> dict:
     root, interaction, variant, fold = job
     config, corpus = params.load(), features.read(Path(root, str(interaction)))
     folds = schemes.random(features.read_utterances(Path(root, str(interaction))), config.split)
-    rows = fold_rows(corpus, folds, fold)
+    rows = features.fold_rows(corpus, folds, fold)
     run = protocol.train(variant, 1, fold, rows, corpus, config)
     test = rows["test"]
-    table = predictions.table(
-        fold, corpus.utterance_id[test], corpus.label[test], run.probabilities, corpus.meta.classes
-    )
+    table = predictions.table(corpus, fold, test, run.probabilities)
     result = scores.scores(table, corpus.meta.classes)["accuracy"]
     return {"interaction": interaction, "variant": variant, "accuracy": result}
 

@@ -87,14 +87,13 @@ def measure_epoch(variant: str) -> dict[str, float]:
     import torch  # only here, so that the parent stays small
 
     from stages.train import protocol
-    from stages.train.__main__ import fold_rows
 
     torch.set_num_threads(1)
     config = params.load()
     short = config.train.protocol.model_copy(update={"max_epochs": 2})
     config = config.model_copy(update={"train": config.train.model_copy(update={"protocol": short, "device": "cpu"})})
     corpus = features.read()
-    rows = fold_rows(corpus, features.read_folds(), 1)
+    rows = features.fold_rows(corpus, features.read_folds(), 1)
     ends, own = [], []
 
     def note(_epoch) -> None:

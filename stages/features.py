@@ -158,6 +158,13 @@ def read_folds(path: Path = FOLDS) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"fold": int, "utterance_id": str, "part": str}, keep_default_na=False)
 
 
+def fold_rows(corpus: Features, folds: pd.DataFrame, fold: int) -> dict[str, np.ndarray]:
+    """Part → rows of the corpus, in the order of the table of folds."""
+    row_of = {name: row for row, name in enumerate(corpus.utterance_id)}
+    parts = folds[folds["fold"] == fold].groupby("part")["utterance_id"]
+    return {part: np.array([row_of[name] for name in names]) for part, names in parts}
+
+
 def _npy_header(shape: tuple[int, ...], dtype: str) -> bytes:
     """The header of a version 1.0 `.npy` file, `_HEADER` bytes long (numpy.lib.format)."""
     text = repr({"descr": dtype, "fortran_order": False, "shape": shape})

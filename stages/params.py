@@ -184,6 +184,17 @@ class Confusion(Section):
     """The one fold that is drawn beside all folds together (the paper's Figure 3 shows one)."""
 
 
+class Compare(Section):
+    """The tests between variants (`docs/statistics.md`)."""
+
+    pairs: Literal["auto"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    """The family of comparisons, [a, b] each; auto: those of the study's variants that stages/variants.py names."""
+    margin: Annotated[float, Field(gt=0, lt=1)]
+    """Differences smaller than this are of no interest: .01 is one point."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    """Level of the tests; intervals hold 1 - alpha."""
+
+
 class Params(Section):
     """All of `params.yaml`."""
 
@@ -195,6 +206,7 @@ class Params(Section):
     model: Model
     train: Train
     headline: Headline
+    compare: Compare
     confusion: Confusion
 
     @field_validator("variants")
@@ -219,6 +231,31 @@ class Params(Section):
                 f"but {self.headline.variant!r} is not among {', '.join(self.variants)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _pairs_trained(self) -> "Params":
+        seen = set()
+        for pair in self.pairs:
+            for name in pair:
+                if name not in self.variants:
+                    raise ValueError(
+                        f"compare.pairs must name two of the study's variants each, but {name!r} of "
+                        f"[{', '.join(pair)}] is not among {', '.join(self.variants)}"
+                    )
+            if frozenset(pair) in seen or pair[0] == pair[1]:
+                raise ValueError(
+                    f"compare.pairs must name each pair of two different variants once, but has [{', '.join(pair)}]"
+                    + (" twice" if pair[0] != pair[1] else "")
+                )
+            seen.add(frozenset(pair))
+        return self
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs (a, b) of variants to test."""
+        return (
+            variants.pairs(self.variants) if self.compare.pairs == "auto" else [(a, b) for a, b in self.compare.pairs]
+        )
 
 
 def load(path: Path = PATH) -> Params:

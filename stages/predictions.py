@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from stages.features import Features
 from stages.params import Params
 
 RUNS = Path("runs")
@@ -15,15 +16,17 @@ def folder(variant: str, seed: int) -> Path:
     return RUNS / variant / f"seed{seed}"
 
 
-def table(
-    fold: int, utterance_id: np.ndarray, actual: np.ndarray, probabilities: np.ndarray, classes: list[str]
-) -> pd.DataFrame:
-    """One fold's predictions: fold, utterance_id, actual, predicted and a probability for each class."""
+def table(corpus: Features, fold: int, rows: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """One fold's predictions for the utterances `rows`, from probabilities [rows, classes].
+
+    Columns: fold, utterance_id, actual, predicted and a probability for each class.
+    """
+    classes = corpus.meta.classes
     names = np.array(classes)
     columns = {
         "fold": fold,
-        "utterance_id": utterance_id,
-        "actual": names[actual],
+        "utterance_id": corpus.utterance_id[rows],
+        "actual": names[corpus.label[rows]],
         "predicted": names[probabilities.argmax(axis=1)],
     }
     columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(classes)}

@@ -25,14 +25,18 @@ class Fusion:
     """The fewest modalities that it is defined for."""
     table: int = 1
     """The table of the paper in which it stands; those of Table 1 are in Table 2 too."""
+    against: tuple[str, ...] = ()
+    """The fusions that it is tested against by default, on the same modalities."""
 
 
 FUSIONS = {
     "cross": Fusion(builder="cross_attention", label="Cross"),
-    "self": Fusion(builder="self_attention", label="Self", at_least=1),
-    "cross_nosp": Fusion(builder="cross_attention_concatenated", label="Cross-noSP", table=2),
-    "self_nosp": Fusion(builder="self_attention_concatenated", label="Self-noSP", table=2),
-    "crossself": Fusion(builder="cross_and_self_attention", label="Cross+Self", table=2),
+    "self": Fusion(builder="self_attention", label="Self", at_least=1, against=("cross",)),
+    "cross_nosp": Fusion(builder="cross_attention_concatenated", label="Cross-noSP", table=2, against=("cross",)),
+    "self_nosp": Fusion(
+        builder="self_attention_concatenated", label="Self-noSP", table=2, against=("cross_nosp", "self")
+    ),
+    "crossself": Fusion(builder="cross_and_self_attention", label="Cross+Self", table=2, against=("self", "cross")),
 }
 
 
@@ -50,6 +54,18 @@ class Variant:
     def label(self) -> str:
         """As people read it: `Cross T+V+A`."""
         return f"{FUSIONS[self.fusion].label} {combination_label(self.modalities)}"
+
+
+def pairs(names: list[str]) -> list[tuple[str, str]]:
+    """The pairs (a, b) of variants that their fusions' `against` names, in the order of `names`."""
+    found = []
+    for a in map(parse, names):
+        for fusion in FUSIONS[a.fusion].against:
+            base, _, option = fusion.partition("_")
+            b = "_".join(filter(None, (base, a.modalities, option)))
+            if b in names:
+                found.append((a.name, b))
+    return found
 
 
 def combination_label(modalities: str) -> str:

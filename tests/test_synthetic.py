@@ -12,7 +12,6 @@ from stages.prepare import synthetic
 from stages.prepare.iemocap import CLASS_COUNTS
 from stages.split import schemes
 from stages.train import protocol
-from stages.train.__main__ import fold_rows
 
 CONFIG = params.load()
 
@@ -58,11 +57,9 @@ def balanced_accuracies(folder, variant, **changes) -> np.ndarray:
     folds = schemes.random(features.read_utterances(folder), CONFIG.split.model_copy(update={"dev_share": 0.5}))
     values = []
     for fold in range(1, 6):
-        rows = fold_rows(corpus, folds, fold)
+        rows = features.fold_rows(corpus, folds, fold)
         run = protocol.train(variant, 1, fold, rows, corpus, CONFIG)
-        table = predictions.table(
-            fold, corpus.utterance_id[rows["test"]], corpus.label[rows["test"]], run.probabilities, corpus.meta.classes
-        )
+        table = predictions.table(corpus, fold, rows["test"], run.probabilities)
         values.append(scores.scores(table, corpus.meta.classes)["balanced_accuracy"])
     return np.array(values)
 

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from stages import features, params
 from stages.train import data, protocol
-from stages.train.__main__ import fold_rows
 from tests.conftest import Study
 
 
@@ -88,7 +87,7 @@ def test_the_best_epochs_weights_were_tested(trained):
     table, curves = pd.read_parquet(run / "predictions.parquet"), pd.read_csv(run / "curves.csv")
     config = params.load(trained.folder / "params.yaml")
     for fold in (1, 4):
-        rows = fold_rows(corpus, folds, fold)
+        rows = features.fold_rows(corpus, folds, fold)
         network = protocol.model.build("cross_tva", protocol.shape(corpus), config.model)
         network.load_state_dict(load_file(run / f"fold{fold}.safetensors"))
         batches = data.Batches(

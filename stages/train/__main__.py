@@ -11,7 +11,6 @@ from dataclasses import asdict
 from multiprocessing.queues import Queue
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
@@ -104,18 +103,11 @@ def _train(variant: str, seed: int, fold: int, config: params.Params) -> protoco
         variant,
         seed,
         fold,
-        fold_rows(corpus, features.read_folds(), fold),
+        features.fold_rows(corpus, features.read_folds(), fold),
         corpus,
         config,
         report=lambda epoch: _epochs.put((fold, epoch)),
     )
-
-
-def fold_rows(corpus: features.Features, folds: pd.DataFrame, fold: int) -> dict[str, np.ndarray]:
-    """Part → rows of the corpus, in the order of the table of folds."""
-    row_of = {name: row for row, name in enumerate(corpus.utterance_id)}
-    parts = folds[folds["fold"] == fold].groupby("part")["utterance_id"]
-    return {part: np.array([row_of[name] for name in names]) for part, names in parts}
 
 
 def _write(folder: Path, runs: dict[int, protocol.Run], config: params.Params) -> None:
@@ -123,12 +115,8 @@ def _write(folder: Path, runs: dict[int, protocol.Run], config: params.Params) -
     corpus, folds = features.read(), features.read_folds()
     tables, curves = [], []
     for fold, run in runs.items():
-        rows = fold_rows(corpus, folds, fold)["test"]
-        tables.append(
-            predictions.table(
-                fold, corpus.utterance_id[rows], corpus.label[rows], run.probabilities, corpus.meta.classes
-            )
-        )
+        rows = features.fold_rows(corpus, folds, fold)["test"]
+        tables.append(predictions.table(corpus, fold, rows, run.probabilities))
         curves.extend({"fold": fold} | asdict(epoch) for epoch in run.epochs)
         if config.train.save_weights:
             save_file(run.weights, folder / f"fold{fold}.safetensors")
