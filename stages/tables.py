@@ -23,3 +23,8 @@ def fraction(value: float) -> str:
 def p_value(p: float) -> str:
     """`.053`, or `< .001`."""
     return "–" if pd.isna(p) else "< .001" if p < 0.001 else fraction(p)
+
+
+def probability(p: float) -> str:
+    """`.053`, `< .001` or `> .999`."""
+    return "> .999" if p > 0.999 else p_value(p)

@@ -11,7 +11,7 @@ TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all m
 
 
 def read_published() -> pd.DataFrame:
-    """The paper's numbers: table, modalities, fusion, metric, paper_mean, paper_std."""
+    """The paper's numbers: table, modalities, fusion, metric, paper_mean, paper_std, paper_n (runs)."""
     published = pd.read_csv(Path(__file__).with_name("published.csv"))
     metric = {label.split()[0]: name for name, label in METRICS.items()}  # WA → balanced_accuracy
     return pd.DataFrame(
@@ -22,6 +22,7 @@ def read_published() -> pd.DataFrame:
             "metric": published["metric"].map(metric),
             "paper_mean": published["mean"],
             "paper_std": published["std"],
+            "paper_n": published["n"],
         }
     )
 
@@ -38,7 +39,7 @@ def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None) 
 
     Table 1 has the fusions of the paper's Table 1 on all combinations of modalities; Table 2 all fusions on the
     study's largest combination. `best` marks the highest mean of those that the paper compares: of one metric and, in
-    Table 1, one combination. With `published` the columns paper_mean, paper_std and difference follow.
+    Table 1, one combination. With `published` the columns paper_mean, paper_std, paper_n and difference follow.
     """
     table = summary.copy()
     parsed = [variants.parse(name) for name in table["variant"]]

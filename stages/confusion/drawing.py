@@ -2,18 +2,14 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import pyplot as plt
 
-from stages import files
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from stages import figures
 
 COLOURS = "cividis"  # made for all kinds of colour vision
-DPI = 110
 
 
 def confusion(matrices: dict[str, np.ndarray], classes: list[str], title: str, path: Path) -> None:
@@ -51,7 +47,7 @@ def confusion(matrices: dict[str, np.ndarray], classes: list[str], title: str, p
         axis.set(title=name, xlabel="predicted", ylabel="actual" if axis is axes[0, 0] else "")
         axis.tick_params(rotation=0)
     figure.suptitle(title)
-    _save(figure, path)
+    figures.save(figure, path)
 
 
 def recalls(table: pd.DataFrame, classes: list[str], path: Path) -> None:
@@ -83,11 +79,4 @@ def recalls(table: pd.DataFrame, classes: list[str], path: Path) -> None:
         axis.set(title=combination, ylim=(0, 1), xlabel="", ylabel="recall")
     sns.move_legend(axes[0, 0], "lower left", bbox_to_anchor=(0, 1.12), ncols=len(models), title=None, frameon=False)
     figure.supxlabel("class (bars: mean over runs, lines: ± one standard deviation)", size="medium")
-    _save(figure, path)
-
-
-def _save(figure: plt.Figure, path: Path) -> None:
-    """Write a PNG without the library's version in it."""
-    with files.replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
-    plt.close(figure)
+    figures.save(figure, path)

@@ -1,1 +1,1 @@
-"""`ttest`: runs' scores → the paper's t-tests between models."""
+"""`ttest`: runs' scores and predictions → which of two models is better, whether they are equivalent, and figures."""

@@ -1,21 +1,34 @@
-"""`python -m stages.ttest`: write `metrics/ttest.csv` and `metrics/ttest.md`."""
+"""`python -m stages.ttest`: write `metrics/ttest.csv` and `.md`, `plots/differences.png` and `plots/runs.png`."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from stages import cli, features, files, params
-from stages.ttest import papers_test
+from stages import cli, features, files, params, predictions
+from stages.ttest import bootstrap, comparisons, drawing, report
 
-METRICS = Path("metrics")
+METRICS, PLOTS = Path("metrics"), Path("plots")
 
 
 def main() -> None:
-    """Test every self/cross pair of the study."""
-    names = params.load().variants
-    table = papers_test.compare(pd.read_csv(METRICS / "scores.csv"), names)
+    """Test every pair of `compare.pairs`."""
+    config, meta = params.load(), features.read_meta()
+    runs = pd.read_csv(METRICS / "scores.csv")
+    unit, unit_of = bootstrap.units(features.read_utterances())
+    draws = bootstrap.draws(predictions.read_study(config), unit_of, meta.classes)
+    table = comparisons.compare(
+        runs, config.pairs, config.compare, test_to_train=test_to_train(features.read_folds()), draws=draws
+    )
     files.write_csv(METRICS / "ttest.csv", table)
-    files.write_text(METRICS / "ttest.md", papers_test.as_markdown(table, features.read_meta().corpus))
+    files.write_text(METRICS / "ttest.md", report.as_markdown(table, config.compare, meta.corpus, unit))
+    drawing.differences(table, config.compare, PLOTS / "differences.png")
+    drawing.runs(runs, config.variants, PLOTS / "runs.png")
+
+
+def test_to_train(folds: pd.DataFrame) -> float:
+    """n_test / n_train over all folds."""
+    parts = folds["part"].value_counts()
+    return float(parts["test"] / parts["train"])
 
 
 if __name__ == "__main__":
