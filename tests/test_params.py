@@ -62,6 +62,21 @@ BAD = {
     ),
     "class twice": ({"corpus__classes": ["a", "a"]}, "corpus.classes: must be at least two different names"),
     "interaction": ({"corpus__synthetic__interaction": 1.5}, "corpus.synthetic.interaction: .* but is 1.5"),
+    "untrained pair": (
+        {"compare__pairs": [["self_tv", "cross_tv"], ["self_tva", "gated_tva"]]},
+        r"compare.pairs must name two of the study's variants each, but 'gated_tva' of \[self_tva, gated_tva\] is not",
+    ),
+    "pair of one": ({"compare__pairs": [["self_tv"]]}, "compare.pairs.0: .* at least 2 items"),
+    "pair with itself": (
+        {"compare__pairs": [["self_tv", "self_tv"]]},
+        r"two different variants once, but has \[self_tv",
+    ),
+    "pair twice": (
+        {"compare__pairs": [["self_tv", "cross_tv"], ["cross_tv", "self_tv"]]},
+        r"each pair .* once, but has \[cross_tv, self_tv\] twice",
+    ),
+    "margin": ({"compare__margin": 0.0}, "compare.margin: .* greater than 0, but is 0.0"),
+    "alpha": ({"compare__alpha": 0.5}, "compare.alpha: .* less than 0.5, but is 0.5"),
     "headline": ({"headline__attention": "none"}, "headline: 'none_tva' must begin with"),
     "untrained headline": ({"variants": ["self_t"]}, "headline.attention and headline.modalities must name one of"),
 }

@@ -1,14 +1,12 @@
-"""Scores, tables and tests against hand-worked numbers and scipy."""
+"""Scores and tables against hand-worked numbers."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
-from stages import predictions, scores, tables
+from stages import features, predictions, scores, tables, variants
 from stages.aggregate import papers_tables
 from stages.confusion.__main__ import groups
-from stages.ttest import papers_test
 
 CLASSES = ["a", "b", "c"]
 
@@ -44,7 +42,14 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
     probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], np.float32)
     folder = predictions.folder("self_t", 5)
     folder.mkdir(parents=True)
-    predictions.write(folder, predictions.table(2, np.array(["x", "y"]), np.array([1, 2]), probabilities, CLASSES))
+    corpus = features.Features(
+        meta=features.Meta(corpus="made up", classes=CLASSES, longest={}),
+        utterance_id=np.array(["y", "other", "x"]),
+        label=np.array([2, 0, 1]),
+        sequences={},
+        embedding=np.zeros((1, 1)),
+    )
+    predictions.write(folder, predictions.table(corpus, 2, np.array([2, 0]), probabilities))
     read = predictions.read("self_t", 5)
     assert read[["variant", "seed", "fold", "utterance_id", "actual", "predicted"]].values.tolist() == [
         ["self_t", 5, 2, "x", "b", "b"],
@@ -102,55 +107,14 @@ def test_the_papers_numbers_stand_beside_iemocaps():
     assert len(table) == 6
 
 
-def test_the_papers_test_is_scipys():
-    rng = np.random.default_rng(0)
-    runs = pd.DataFrame(
-        [
-            {"variant": name, "fold": fold, "seed": seed, **dict.fromkeys(scores.METRICS, rng.random())}
-            for name in ("self_tv", "cross_tv")
-            for fold in (1, 2)
-            for seed in (4, 5, 6)
-        ]
-    )
-    runs = runs.sample(frac=1, random_state=0)  # pairing must not depend on the order of rows
-    table = papers_test.compare(runs, ["cross_tv", "self_tv"])
-    a, b = (runs[runs["variant"] == name].sort_values(["fold", "seed"])["accuracy"] for name in ("self_tv", "cross_tv"))
-    row = table[table["metric"] == "accuracy"].iloc[0]
-    assert (row["a"], row["b"], row["n"]) == ("self_tv", "cross_tv", 6)
-    assert (row["t_unpaired"], row["p_unpaired"]) == pytest.approx(tuple(stats.ttest_ind(a, b)), rel=1e-12)
-    assert (row["t_paired"], row["p_paired"]) == pytest.approx(tuple(stats.ttest_rel(a, b)), rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "paired", "unpaired"),
-    [
-        ([0.5, 0.6], [0.5, 0.6], (0, 1), (0, 1)),  # the same runs
-        ([0.75, 0.5], [0.5, 0.25], (np.inf, 0), None),  # a constant difference
-        ([0.5, 0.5], [0.5, 0.5], (0, 1), (0, 1)),
-        ([0.5, 0.5], [0.75, 0.75], (-np.inf, 0), (-np.inf, 0)),
-        ([0.5], [0.6], (np.nan, np.nan), (np.nan, np.nan)),  # one run
-    ],
-)
-@pytest.mark.filterwarnings("error")
-def test_degenerate_runs_have_defined_tests(a, b, paired, unpaired):
-    runs = pd.DataFrame(
-        [
-            {"variant": name, "fold": fold, "seed": 1, **dict.fromkeys(scores.METRICS, value)}
-            for name, values in (("self_tv", a), ("cross_tv", b))
-            for fold, value in enumerate(values)
-        ]
-    )
-    table = papers_test.compare(runs, ["self_tv", "cross_tv"])
-    row = table.iloc[0]
-    np.testing.assert_array_equal([row["t_paired"], row["p_paired"]], paired)
-    if unpaired:
-        np.testing.assert_array_equal([row["t_unpaired"], row["p_unpaired"]], unpaired)
-    assert "uncorrected" in papers_test.as_markdown(table, "synthetic")
-
-
-def test_pairs_differ_in_the_attention_only():
+def test_pairs_are_what_the_fusions_are_tested_against():
     names = ["self_t", "cross_tv", "self_tv", "self_tva_nosp", "cross_tva_nosp", "cross_tva", "crossself_tva"]
-    assert papers_test.pairs(names) == [("self_tv", "cross_tv"), ("self_tva_nosp", "cross_tva_nosp")]
+    assert variants.pairs(names) == [
+        ("self_tv", "cross_tv"),
+        ("self_tva_nosp", "cross_tva_nosp"),
+        ("cross_tva_nosp", "cross_tva"),
+        ("crossself_tva", "cross_tva"),
+    ]
 
 
 def test_confusion_matrices_are_grouped_as_the_papers():

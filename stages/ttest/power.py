@@ -118,7 +118,7 @@ def page(runs: pd.DataFrame, pairs: list[tuple[str, str]], metric: str, points: 
         f"# Power: {METRICS[metric]}\n\nStandard deviations of a difference's parts, in points, from {folds} folds × "
         f"{seeds} seeds; what they make the standard error of the mean difference; and what is left of it with "
         "unlimited seeds, which only more folds reduce. With so few folds and seeds each is a rough estimate. The "
-        "corrected test is stricter: its standard error keeps s √q, for what folds share, however many seeds there are.",
+        "corrected test is stricter: for what folds share, its standard error keeps s √q, however many the seeds.",
         tables.markdown(pd.DataFrame([_parts(_name(*pair), p, folds, seeds) for pair, p in parts.items()])),
     ]
     if len(pairs) > 1:
@@ -127,8 +127,8 @@ def page(runs: pd.DataFrame, pairs: list[tuple[str, str]], metric: str, points: 
     for difference in points:
         sections += [
             f"## To see a difference of {report.points(difference / 100)}\n\nShare of {STUDIES:,} simulated studies "
-            f"with P < {alpha:g}: corrected resampled t / t over fold means. Last: the fewest of these seeds that see it "
-            f"in {100 * ENOUGH:g} % of the studies",
+            f"with P < {alpha:g}: corrected resampled t / t over fold means. Last: the fewest of these seeds that see "
+            f"it in {100 * ENOUGH:g} % of the studies",
             tables.markdown(_sizes(mean, difference / 100, alpha)),
         ]
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"

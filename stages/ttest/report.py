@@ -144,7 +144,7 @@ def _interval(low: float, high: float) -> str:
 
 
 def _signed(difference: float) -> str:
-    return "–" if pd.isna(difference) else f"{100 * difference:+.1f}"
+    return "–" if pd.isna(difference) else f"{100 * difference:+z.1f}"  # z: no minus before 0.0
 
 
 def _statistic(t: float) -> str:
