@@ -129,6 +129,15 @@ def test_probabilities_and_the_verdict_follow_from_the_columns(pair, margin, alp
     assert (verdict == "undecided") == (not inside and row["low"] <= 0 <= row["high"])
 
 
+def test_the_verdict_is_that_of_the_family():
+    row = {"difference": 0.02, "p_corrected": 0.01, "p_holm": 0.09, "p_equivalence": 0.6}
+    assert comparisons.verdict(pd.Series(row), 0.05) == "undecided"
+    assert comparisons.verdict(pd.Series(row), 0.1) == "A better"
+    assert comparisons.verdict(pd.Series(row | {"difference": -0.02, "p_equivalence": 0.01}), 0.1) == (
+        "B better, equivalent"
+    )
+
+
 IDENTICAL = np.array([[0.5, 0.6], [0.7, 0.4]])
 
 
@@ -286,7 +295,7 @@ def test_a_draw_is_the_mean_score_of_the_drawn_rows(monkeypatch):
     draws = bootstrap.draws(predictions.sample(frac=1, random_state=0), unit_of, CLASSES)
     rng = np.random.default_rng(bootstrap.SEED)
     of_units = rng.multinomial(5, [0.2] * 5, size=7)
-    of_seeds = rng.multinomial(2, [0.5] * 2, size=7)
+    of_seeds = np.stack([rng.multinomial(2, [0.5] * 2, size=7) for _ in range(3)])
     order = predictions.sample(frac=1, random_state=0)["seed"].unique()
     for draw in range(7):
         times = of_units[draw][unit_of.loc[predictions["utterance_id"]]]
@@ -295,7 +304,7 @@ def test_a_draw_is_the_mean_score_of_the_drawn_rows(monkeypatch):
         for metric, table in draws.items():
             for name in ("self_tv", "cross_tv"):
                 wide = runs.loc[name, metric].unstack("seed")[order]
-                expected = np.nanmean((wide * of_seeds[draw]).sum(axis=1, skipna=False) / 2)
+                expected = np.nanmean((wide * of_seeds[:, draw]).sum(axis=1, skipna=False) / 2)
                 assert table.loc[draw, name] == pytest.approx(expected, rel=1e-12), (metric, name)
 
 
@@ -339,6 +348,10 @@ def test_variances_are_found_again():
     # Fold effects 1 and 3, seed effects 0 and 1, nothing else: variances 2 and ½.
     by_hand = power.components(np.array([[1.0, 2.0], [3.0, 4.0]]))
     assert (by_hand.fold, by_hand.seed, by_hand.residual) == pytest.approx((2, 0.5, 0))
+    # Fold means 1.5 and 4.5 (variance 4.5), seed means 2 and 4 (variance 2), residuals ± ½ (1 degree of freedom).
+    by_hand = power.components(np.array([[1.0, 2.0], [3.0, 6.0]]))
+    assert (by_hand.fold, by_hand.seed, by_hand.residual) == pytest.approx((4.5 - 1 / 2, 2 - 1 / 2, 1))
+    assert power.components(np.array([[1.0, -1.0], [-1.0, 1.0]])).fold == 0  # 0 - 4/2 is no variance
     assert parts.standard_error(5, math.inf) == pytest.approx(math.sqrt(0.03**2 / 5 + 0))
 
 

@@ -1,10 +1,10 @@
 """A hierarchical bootstrap interval of the difference of two models, from their test predictions.
 
 Whole dialogues are drawn with replacement (speakers where the corpus names no dialogues, utterances where it names
-neither), then seeds, both models with the same draw; a draw's difference is the mean over folds and seeds, as in the
-tables. So it says how the difference would vary with other utterances of the kind that were tested and other seeds;
-the trained folds stay as they are, and the t-tests speak of those. With few seeds it is a little too narrow, since
-few of them can be drawn: `docs/statistics.md` reports its coverage.
+neither), then seeds, in each fold anew since its runs are other ones, and both models with the same draw. A draw's
+difference is the mean over folds and seeds, as in the tables. So it says how the difference would vary with other
+utterances of the kind that were tested and other seeds; the folds' training data stay as they are, and the t-tests
+speak of those. `docs/statistics.md` reports its coverage.
 """
 
 import numpy as np
@@ -35,7 +35,6 @@ def draws(predictions: pd.DataFrame, unit_of: pd.Series, classes: list[str]) -> 
     names, seeds = list(predictions["variant"].unique()), predictions["seed"].unique()
     unit_numbers, unit = np.unique(unit_of.loc[predictions["utterance_id"]], return_inverse=True)
     times_unit = _multiplicities(rng, len(unit_numbers))  # (draws, units)
-    times_seed = _multiplicities(rng, len(seeds)) / len(seeds)  # (draws, seeds)
     metrics = [*METRICS, *(f"recall_{name}" for name in classes)]
     total = np.zeros((DRAWS, len(names), len(metrics)))
     folds = np.zeros((DRAWS, 1, len(metrics)))
@@ -43,6 +42,7 @@ def draws(predictions: pd.DataFrame, unit_of: pd.Series, classes: list[str]) -> 
         own, index = np.unique(rows["unit"], return_inverse=True)
         tested, right = _counts(rows, index, len(own), names, seeds, classes)
         scores = _scores(times_unit[:, own], tested, right)
+        times_seed = _multiplicities(rng, len(seeds)) / len(seeds)  # (draws, seeds)
         scored = np.isfinite(scores[:, :1, 0, :])  # a fold's draw may hold no utterance of a class
         total += np.where(scored, np.einsum("dvsm,ds->dvm", scores, times_seed), 0.0)
         folds += scored

@@ -1,0 +1,139 @@
+"""`python -m benchmarks.null_simulation`: how often each test of two models calls a difference that is not there.
+
+Prints the tables of `docs/statistics.md`. Two kinds of study are simulated:
+
+* *Variances*: the difference of fold i and seed j is a true difference plus normal deviations of the fold, of the seed
+  in all folds alike, and of the run, 2.5 points together.
+* *Trained*: real cross-validation. Two models (ridge regression on random features) are trained on two halves of the
+  features of random data, exchangeable by construction, so that neither is better; the folds share training data as in
+  any cross-validation, and are tested on as many utterances as the paper's. Few random features make seeds differ much.
+"""
+
+import numpy as np
+import pandas as pd
+
+from stages import tables
+from stages.ttest import student
+from stages.ttest.power import Components, simulate
+
+SHAPES = ((5, 10), (5, 3), (10, 1))
+DEVIATION, SMALL_DEVIATION = 0.025, 0.005
+STUDIES, TRAINED = 20_000, 2_000
+MARGIN, ALPHA = 0.01, 0.05
+TESTED_SHARE = 0.75  # of a held-out fold; the rest is its development part
+
+VARIANCES = {
+    "runs vary most (fold .1, run .9)": (0.1, 0.0, 0.9),
+    "folds and runs alike (.5, .5)": (0.5, 0.0, 0.5),
+    "folds vary most (fold .9, run .1)": (0.9, 0.0, 0.1),
+    "a seed acts alike in all folds (seed .5, run .5)": (0.0, 0.5, 0.5),
+}
+RANDOM_FEATURES = {"trained, seeds vary most": 6, "trained, folds vary most": 150}
+
+
+def tests(a: np.ndarray, b: np.ndarray) -> dict[str, student.Student]:
+    """Name → test, of scores [studies, folds, seeds]."""
+    folds = a.shape[-2]
+    ratio = TESTED_SHARE / (folds - 1)
+    return {
+        "unpaired t, uncorrected": student.unpaired(a, b),
+        "paired t, uncorrected": student.paired(a - b),
+        "corrected, q = n_test/n_train": student.corrected(a - b, ratio),
+        "corrected, q = 1/(k − 1)": student.corrected(a - b, student.correction(folds, ratio)),
+        "t over fold means": student.fold_means(a - b),
+    }
+
+
+def by_variances(
+    shares: tuple[float, ...], difference: float, folds: int, seeds: int, deviation: float = DEVIATION
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of two models [studies, folds, seeds] whose differences have the variances `shares` of `deviation`²."""
+    rng = np.random.default_rng(0)
+    half = Components(**dict(zip(("fold", "seed", "residual"), np.array(shares) * deviation**2 / 2, strict=True)))
+    return (
+        simulate(half, 0.6 + difference, folds, seeds, STUDIES, rng),
+        simulate(half, 0.6, folds, seeds, STUDIES, rng),
+    )
+
+
+def trained(random_features: int, folds: int, seeds: int, utterances: int = 400, size: int = 8) -> tuple:
+    """Accuracies of two models [studies, folds, seeds] on exchangeable halves of the features of random data."""
+    rng = np.random.default_rng(0)
+    scores = np.empty((2, TRAINED, folds, seeds))
+    weights = rng.standard_normal((size, 1))
+    for study in range(TRAINED):
+        halves = rng.standard_normal((2, utterances, size))
+        signal = (np.sin(halves) @ weights).sum(axis=0)[:, 0] + 2 * rng.standard_normal(utterances)
+        label = np.where(signal > 0, 1.0, -1.0)
+        fold = rng.permutation(utterances) % folds
+        for model, half in enumerate(halves):
+            projection = rng.standard_normal((seeds, size, random_features))
+            hidden = np.tanh(half @ projection + rng.standard_normal((seeds, 1, random_features)))
+            for i in range(folds):
+                held_out = np.flatnonzero(fold == i)
+                test = held_out[: int(TESTED_SHARE * len(held_out))]
+                scores[model, study, i] = accuracy(hidden[:, fold != i], label[fold != i], hidden[:, test], label[test])
+    return tuple(scores)
+
+
+def accuracy(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
+    """Test accuracies [seeds] of ridge regression on x [seeds, utterances, features]."""
+    transposed = x.transpose(0, 2, 1)
+    solution = np.linalg.solve(transposed @ x + np.eye(x.shape[-1]), (transposed @ y)[..., None])
+    return (np.sign(x_test @ solution)[..., 0] == y_test).mean(axis=-1)
+
+
+def rates(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
+    """Test → share of studies with p < ALPHA."""
+    return {name: float((test.p < ALPHA).mean()) for name, test in tests(a, b).items()}
+
+
+def equivalent(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of studies that the corrected TOST calls equivalent."""
+    test = tests(a, b)["corrected, q = 1/(k − 1)"]
+    return float((test.p_equivalence(MARGIN) < ALPHA).mean())
+
+
+def main() -> None:
+    nothing = {}
+    for name, shares in VARIANCES.items():
+        for shape in SHAPES:
+            nothing[name, "{} × {}".format(*shape)] = rates(*by_variances(shares, 0.0, *shape))
+    for name, random_features in RANDOM_FEATURES.items():
+        for shape in SHAPES:
+            nothing[name, "{} × {}".format(*shape)] = rates(*trained(random_features, *shape))
+    print(f"No true difference: share of studies with P < {ALPHA}\n\n{table(nothing)}")
+    some, within = {}, {}
+    for name, shares in VARIANCES.items():
+        for shape in SHAPES:
+            row = name, "{} × {}".format(*shape)
+            for difference in (0.01, 0.02):
+                some[(*row, f"{100 * difference:g}")] = rates(*by_variances(shares, difference, *shape))
+            within[row] = {
+                f"true difference {100 * difference:g}": equivalent(
+                    *by_variances(shares, difference, *shape, SMALL_DEVIATION)
+                )
+                for difference in (0.0, MARGIN)
+            }
+    print(f"A true difference of 1 and 2 points: share of studies with P < {ALPHA}\n\n{table(some, 'points')}")
+    print(
+        f"Called equivalent within ± {100 * MARGIN:g} point (corrected TOST), deviations of {100 * SMALL_DEVIATION:g} "
+        f"points together\n\n{table(within)}"
+    )
+
+
+def table(rows: dict[tuple, dict[str, float]], *more: str) -> str:
+    """Rates as a Markdown table, a row a setting."""
+    titles = ("setting", "folds × seeds", *more)
+    return tables.markdown(
+        pd.DataFrame(
+            [
+                dict(zip(titles, key, strict=True)) | {name: tables.fraction(rate) for name, rate in values.items()}
+                for key, values in rows.items()
+            ]
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
