@@ -29,7 +29,6 @@ DEVIATIONS = {"dialogue": (0.4, 0.2), "utterance": (0.8, 0.5), "run": (0.0, 0.15
 STUDIES = {
     "as IEMOCAP: 151 dialogues of 36 test utterances, 5 × 10": (151, 36, 5, 10),
     "as IEMOCAP, 5 × 3": (151, 36, 5, 3),
-    "as IEMOCAP, 5 × 1": (151, 36, 5, 1),
     "as the embedded corpus: 35 dialogues of 8 test utterances, 5 × 3": (35, 8, 5, 3),
     "10 speakers of 540 test utterances, 5 × 10": (10, 540, 5, 10),
 }

@@ -263,6 +263,7 @@ def test_small_studies_are_reported_and_drawn(folds, seeds, pairs, tmp_path):
     assert set(table["verdict"]) <= {"undecided"} if folds == 1 else True
     text = report.as_markdown(table, SETTINGS, "made up", "dialogue")
     assert "nan" not in text
+    assert table["bootstrap_low"].isna().all() == (seeds == 1 or not pairs)
     assert ("no pair of variants" in text) == (not pairs)
     drawing.differences(table, SETTINGS, tmp_path / "differences.png")
     drawing.runs(runs, ["self_tv", "cross_tv"], tmp_path / "runs.png")

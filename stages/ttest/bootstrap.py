@@ -26,6 +26,8 @@ def units(utterances: pd.DataFrame) -> tuple[str, pd.Series]:
 def draws(predictions: pd.DataFrame, unit_of: pd.Series, classes: list[str]) -> dict[str, pd.DataFrame]:
     """Metric or `recall_<class>` → one row a draw and one column a variant: the mean over folds and seeds.
 
+    All NaN with a single unit or seed: the interval would leave out its part.
+
     Parameters
     ----------
     predictions: variant, seed, fold, utterance_id, actual, predicted; the same utterances in a fold for all.
@@ -48,6 +50,8 @@ def draws(predictions: pd.DataFrame, unit_of: pd.Series, classes: list[str]) -> 
         folds += scored
     with np.errstate(invalid="ignore"):
         means = total / folds
+    if min(len(unit_numbers), len(seeds)) < 2:
+        means[:] = np.nan  # what does not vary cannot be drawn
     return {metric: pd.DataFrame(means[:, :, i], columns=names) for i, metric in enumerate(metrics)}
 
 
