@@ -7,6 +7,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -54,6 +55,11 @@ def test_the_readme_shows_the_committed_table():
     table = (ROOT / "metrics/table1.md").read_text()
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert "\n".join(rows) in readme
+
+
+def test_the_readmes_verdict_is_the_committed_one():
+    assert "every pair above is undecided" in (ROOT / "README.md").read_text()
+    assert set(pd.read_csv(ROOT / "metrics/ttest.csv")["verdict"]) == {"undecided"}
 
 
 def test_the_readmes_links_lead_somewhere():
