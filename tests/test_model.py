@@ -1,10 +1,13 @@
 """The models against a plain implementation, in float64, with a different prime for every dimension."""
 
+import numpy as np
 import pytest
 import torch
+from numba import njit
+from torch.nn import functional as F
 
 from stages import params, variants
-from stages.train import fusion, model
+from stages.train import exponential, fusion, model
 from stages.train.gru import BidirectionalGRU
 from tests import oracle
 from tests.oracle import PlainModel, project_names
@@ -132,17 +135,85 @@ def test_a_masked_text_encoder_is_torchs_gru_on_the_words_alone():
     encoder = model.Encoder(13, 5, mask=True).double()
     x, lengths = torch.randn(3, 7, 13, dtype=torch.float64), torch.tensor([7, 3, 0])
     encoding, valid = encoder(x, lengths)
+    assert valid.tolist() == [7, 3, 1]
     for i, length in enumerate((7, 3, 1)):
         expected = torch.nn.GRU.forward(encoder.gru, x[i : i + 1, :length])[0]
         torch.testing.assert_close(encoding[i : i + 1, :length], expected, rtol=0, atol=1e-12)
-        assert valid[i].tolist() == [position < length for position in range(7)]
         assert (encoding[i, length:] == 0).all()
 
 
-def test_the_gru_passes_gradcheck_with_lengths():
-    gru = BidirectionalGRU(2, 3).double()
-    x, lengths = torch.randn(2, 5, 2, dtype=torch.float64, requires_grad=True), torch.tensor([5, 2])
-    assert torch.autograd.gradcheck(lambda x, *_: gru(x, lengths), (x, *gru.parameters()))
+@pytest.mark.parametrize("lengths", [None, torch.tensor([5, 2])])
+def test_the_compiled_recurrence_is_torchs(lengths):
+    gru = BidirectionalGRU(2, 11).double()  # 11 units are filled up to 16
+    x = torch.randn(2, 5, 2, dtype=torch.float64, requires_grad=True)
+    results = []
+    for forward in (gru, lambda x, lengths: gru.recur(F.linear(x.transpose(0, 1), *gru.projection()), lengths)):
+        output = forward(x, lengths)
+        gru.zero_grad()
+        x.grad = None
+        output.square().sum().backward()
+        results.append([output, x.grad, *(parameter.grad for parameter in gru.parameters())])
+    for theirs, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def attention_inputs(*lengths: int | None) -> tuple[torch.Tensor, torch.Tensor, list]:
+    """Queries [3, 37, 10], keys [3, 41, 10] and their lengths: the given ones for the second sample."""
+    q, k = (torch.randn(3, time, 10, dtype=torch.float64, requires_grad=True) for time in (37, 41))
+    return q, k, [length and torch.tensor([x.shape[1], length, 1]) for x, length in zip((q, k), lengths, strict=True)]
+
+
+@pytest.mark.parametrize("lengths", [(None, None), (5, 7), (None, 40)])
+def test_the_compiled_attention_is_the_plain_one(lengths):
+    q, k, lengths = attention_inputs(*lengths)
+    weight = torch.randn(3, 5, 41, dtype=torch.float64)
+    results = []
+    for average in (fusion.averaged_weights, fusion.CompiledWeights.apply):
+        q.grad = k.grad = None
+        pooled = average(q, k, 5, 0.0, *lengths)
+        (pooled * weight).sum().backward()
+        results.append([pooled, q.grad, k.grad])
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=0, atol=1e-12)
+
+
+def test_the_attentions_backward_pass_drops_what_the_forward_pass_dropped():
+    q, k, _ = attention_inputs(None, None)
+
+    def average(q, k):
+        torch.manual_seed(4)
+        return fusion.CompiledWeights.apply(q, k, 5, 0.3, torch.tensor([6, 3]), torch.tensor([41, 7]))
+
+    assert torch.autograd.gradcheck(average, [x[:2, :time].detach().requires_grad_() for x, time in ((q, 6), (k, 41))])
+
+
+def test_a_share_of_the_weights_is_kept_and_their_mean_is_the_plain_ones():
+    q, k = torch.zeros(1, 5, 4), torch.zeros(1, 1000, 4)  # all weights are .001
+    torch.manual_seed(0)
+    draws = torch.cat([fusion.CompiledWeights.apply(q, k, 2, 0.1, None, None) for _ in range(200)]).double()
+    kept = draws * 1000 * 5 * 0.9  # of five queries each
+    torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-3)
+    assert kept.mean().item() / 5 == pytest.approx(0.9, abs=4 * (0.09 / kept.numel() / 5) ** 0.5)
+    # Queries, heads, columns and draws drop independently of each other.
+    assert kept.var().item() == pytest.approx(5 * 0.09, rel=0.02)
+    assert kept.mean(dim=(0, 1)).var().item() == pytest.approx(5 * 0.09 / 400, rel=0.2)
+    assert kept.mean(dim=(1, 2)).var().item() == pytest.approx(5 * 0.09 / 2000, rel=0.4)
+    assert abs(torch.corrcoef(kept[:, 0, :2].T)[0, 1]) < 4 / 200**0.5
+
+
+@njit
+def exponentials(x):
+    result = np.empty_like(x)
+    for i in range(len(x)):
+        result[i] = exponential.exp(x[i])
+    return result
+
+
+def test_exponentials_in_float32():
+    x = np.linspace(-87, 88, 100_003, dtype=np.float32)
+    np.testing.assert_allclose(exponentials(x), np.exp(x.astype(np.float64)), rtol=2e-7)
+    assert exponentials(np.array([-1e30], np.float32))[0] < 1e-37
+    np.testing.assert_array_equal(exponentials(np.array([-3.0, 0.5])), np.exp([-3.0, 0.5]))
 
 
 def test_float32_is_close_to_float64():
@@ -152,6 +223,11 @@ def test_float32_is_close_to_float64():
         expected = double(sequences)
         actual = single({name: (values.float(), lengths) for name, (values, lengths) in sequences.items()})
         torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=1e-5)
+        for logits in (expected, actual):
+            logits.square().sum().backward()
+        for (name, ours), theirs in zip(single.named_parameters(), double.parameters(), strict=True):
+            scale = theirs.grad.abs().max().item()
+            torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=0, atol=1e-4 * scale + 1e-6, msg=name)
 
 
 def test_statistical_pooling_by_hand_and_its_gradient_where_vectors_are_equal():

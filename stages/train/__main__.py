@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors.torch import save_file
+from threadpoolctl import threadpool_limits
 
 from stages import cli, features, files, params, predictions, variants
 from stages.train import protocol
@@ -89,10 +90,11 @@ def _follow(futures: list[Future], epochs: Queue, progress: Progress) -> None:
 
 
 def _start(epochs: Queue) -> None:
-    """Make a process a worker: one torch thread, interrupts left to the parent."""
+    """Make a process a worker: one thread, interrupts left to the parent."""
     global _epochs
     _epochs = epochs
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")  # of the compiled loops
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

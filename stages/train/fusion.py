@@ -1,7 +1,7 @@
 """The fusion mechanisms: encodings of some modalities → one vector an utterance.
 
-A mechanism is a function (modalities, sizes) → module. The module has a `size` and maps `{modality: (encoding
-[B, T, D], valid [B, T] or None)}` to [B, size]. `stages/variants.py` gives it its name.
+A mechanism is a function (modalities, sizes) → module. The module has a `size` and maps `Encodings` to [B, size].
+`stages/variants.py` gives it its name.
 """
 
 import math
@@ -9,11 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stages.train import attention_kernel
+
 Encodings = dict[str, tuple[Tensor, Tensor | None]]
+"""Modality → encoding [B, T, D] and how many of its positions hold data [B], None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,8 @@ class AveragedAttention(nn.Module):
     """mean_t MHA(Q, K, V)[t]: multi-head attention (paper, Eqs. 3-6), averaged over the target's positions.
 
     Target [B, T, D] (Q), source [B, S, D] (K = V) → [B, D]. The average over the target commutes with everything
-    after the softmax, so it is taken first: of the weights, not of T output vectors.
+    after the softmax, so it is taken first: of the weights, not of T output vectors. On the CPU the averaged weights
+    are computed by compiled loops (`attention_kernel.py`), elsewhere by torch's own operations.
     """
 
     def __init__(self, sizes: Sizes):
@@ -46,33 +51,73 @@ class AveragedAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(
-        self, target: Tensor, source: Tensor, target_valid: Tensor | None, source_valid: Tensor | None
+        self, target: Tensor, source: Tensor, target_lengths: Tensor | None, source_lengths: Tensor | None
     ) -> Tensor:
-        """`target_valid` [B, T] and `source_valid` [B, S]: positions that count; None: all."""
+        """`target_lengths` and `source_lengths` [B]: how many positions count, at least 1; None: all."""
         weight, bias = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        q = self._by_head(F.linear(target, weight[0], bias[0]))  # (B, H, T, D / H)
-        k = self._by_head(F.linear(source, weight[1], bias[1]))  # (B, H, S, D / H)
-        scores = q * math.sqrt(self.heads / target.shape[-1]) @ k.transpose(-2, -1)  # (B, H, T, S)
-        if source_valid is not None:
-            scores = scores.masked_fill(~source_valid[:, None, None], -math.inf)
-        weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
-        pooled = _mean(weights, target_valid)  # (B, H, S)
+        scale = math.sqrt(self.heads / target.shape[-1])
+        q = F.linear(target, weight[0] * scale, bias[0] * scale)  # (B, T, D)
+        k = F.linear(source, weight[1], bias[1])  # (B, S, D)
+        dropout = self.dropout if self.training else 0.0
+        average = CompiledWeights.apply if q.device.type == "cpu" else averaged_weights
+        pooled = average(q, k, self.heads, dropout, target_lengths, source_lengths)  # (B, H, S)
         context = (pooled @ source).transpose(0, 1)  # (H, B, D)
         values = context @ weight[2].unflatten(0, (self.heads, -1)).transpose(1, 2)  # (H, B, D / H)
         # With dropout a head's weights need not sum to 1: the value bias counts as often as they do.
         values = values.transpose(0, 1) + pooled.sum(-1, keepdim=True) * bias[2].unflatten(0, (self.heads, -1))
         return self.out_proj(values.flatten(1))
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-
-def _mean(weights: Tensor, valid: Tensor | None) -> Tensor:
-    """The mean over the valid target positions: [B, H, T, S] → [B, H, S]."""
-    if valid is None:
+def averaged_weights(
+    q: Tensor, k: Tensor, heads: int, dropout: float, q_lengths: Tensor | None, k_lengths: Tensor | None
+) -> Tensor:
+    """Attention weights of queries [B, T, D] to keys [B, S, D], dropped and averaged over the queries: [B, H, S]."""
+    q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))  # (B, H, T or S, D / H)
+    scores = q @ k.transpose(-2, -1)  # (B, H, T, S)
+    if k_lengths is not None:
+        scores = scores.masked_fill(~valid(k_lengths, k.shape[2])[:, None, None], -math.inf)
+    weights = F.dropout(scores.softmax(dim=-1), dropout)
+    if q_lengths is None:
         return weights.mean(dim=2)
-    share = valid / valid.sum(dim=1, keepdim=True)  # (B, T)
-    return (share[:, None, None].to(weights.dtype) @ weights).squeeze(2)
+    share = valid(q_lengths, q.shape[2]).to(weights.dtype) / q_lengths[:, None]  # (B, T)
+    return (share[:, None, None] @ weights).squeeze(2)
+
+
+class CompiledWeights(torch.autograd.Function):
+    """`averaged_weights` by compiled loops; their generator's key is drawn from torch's global one."""
+
+    @staticmethod
+    def forward(ctx, q, k, heads, dropout, q_lengths, k_lengths):
+        lengths = [
+            torch.full((len(x),), x.shape[1]) if given is None else given
+            for x, given in ((q, q_lengths), (k, k_lengths))
+        ]
+        ctx.heads, ctx.drop = heads, attention_kernel.threshold(dropout)
+        ctx.key = np.uint32(torch.randint(2**32, ()).item() if dropout else 0)
+        pooled = q.new_empty(len(q), heads, k.shape[1])
+        peaks, sums = q.new_empty(2, len(q), heads, q.shape[1])
+        attention_kernel.forward(
+            *_arrays(q, k), heads, *_arrays(*lengths), ctx.drop, ctx.key, *_arrays(pooled, peaks, sums)
+        )
+        ctx.save_for_backward(q, k, *lengths, peaks, sums)
+        return pooled
+
+    @staticmethod
+    def backward(ctx, grad):
+        q, k, q_lengths, k_lengths, peaks, sums = ctx.saved_tensors
+        grad_q, grad_k = torch.empty_like(q), torch.empty_like(k)
+        arrays = _arrays(q, k, q_lengths, k_lengths, peaks, sums, grad.contiguous(), grad_q, grad_k)
+        attention_kernel.backward(*arrays[:2], ctx.heads, *arrays[2:4], ctx.drop, ctx.key, *arrays[4:])
+        return grad_q, grad_k, None, None, None, None
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.detach().numpy() for tensor in tensors]
+
+
+def valid(lengths: Tensor, time: int) -> Tensor:
+    """[B] → [B, T]: which positions hold data."""
+    return torch.arange(time, device=lengths.device) < lengths[:, None]
 
 
 def statistical_pooling(vectors: Tensor) -> Tensor:
@@ -101,8 +146,8 @@ class Attention(nn.Module):
     def forward(self, encodings: Encodings) -> Tensor:
         vectors = []
         for (target, source), attention in zip(self.pairs, self.modules_by_pair, strict=True):
-            (q, q_valid), (kv, kv_valid) = encodings[target], encodings[source]
-            vectors.append(attention(q, kv, q_valid, kv_valid))
+            (q, q_lengths), (kv, kv_lengths) = encodings[target], encodings[source]
+            vectors.append(attention(q, kv, q_lengths, kv_lengths))
         return self.pooling(torch.stack(vectors, dim=1))
 
 

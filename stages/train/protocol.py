@@ -14,6 +14,7 @@ from stages.cli import UserError
 from stages.features import Features
 from stages.train import model
 from stages.train.data import Batches, scaler
+from stages.train.optimiser import Adam, Plateau
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def train(
     protocol, device = config.train.protocol, resolve_device(config.train.device)
     dtype = getattr(torch, config.train.precision)
     modalities = [variants.MODALITIES[letter] for letter in variants.parse(variant).modalities]
-    with _deterministic():
+    with _deterministic(device):
         # One seed for weights and dropout, one for the order of the batches, the same for all variants.
         torch_seed, shuffle_seed = (int(s) for s in np.random.SeedSequence([seed, fold]).generate_state(2))
         torch.manual_seed(torch_seed)
@@ -78,13 +79,11 @@ def train(
             if "audio" in modalities and config.features.audio.standardise
             else None,
         )
-        optimiser = torch.optim.Adam(network.parameters(), lr=protocol.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, factor=protocol.lr_factor, patience=protocol.lr_patience
-        )
+        optimiser = Adam(network, protocol.learning_rate)
+        schedule = Plateau(optimiser, factor=protocol.lr_factor, patience=protocol.lr_patience)
         epochs, best = [], -1.0
         for number in range(1, protocol.max_epochs + 1):
-            rate = optimiser.param_groups[0]["lr"]
+            rate = optimiser.learning_rate
             train_loss = _epoch(network, optimiser, batches(shuffle.permutation(rows["train"]), protocol.batch_size))
             logits, labels = predict(network, batches(rows["dev"], protocol.batch_size))
             epochs.append(
@@ -145,13 +144,12 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def _epoch(network: nn.Module, optimiser: torch.optim.Optimizer, batches: Iterator) -> float:
+def _epoch(network: nn.Module, optimiser: Adam, batches: Iterator) -> float:
     """One pass over the training part; the mean loss."""
     network.train()
     total, count = 0.0, 0
     for sequences, labels in batches:
         loss = F.cross_entropy(network(sequences), labels)
-        optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         total += loss.item() * len(labels)
@@ -169,8 +167,14 @@ def _check_finite(epoch: Epoch, fold: int) -> None:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
-    """Algorithms that give the same bytes each time; torch's settings are restored."""
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Algorithms that give the same bytes each time; torch's settings are restored.
+
+    On the CPU one thread's are such already, and to ask for them imports torch's compiler, a second or two.
+    """
+    if device.type == "cpu":
+        yield
+        return
     before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling takes time
