@@ -12,7 +12,7 @@ FUSIONS = ("cross", "self", "cross_nosp", "self_nosp", "crossself")
 
 
 class PlainModel(nn.Module):
-    """A variant as nn.Conv1d, nn.GRU and nn.MultiheadAttention, dropout left out; padding is attended to."""
+    """A variant as nn.Conv1d, nn.GRU and nn.MultiheadAttention; padding is attended to."""
 
     def __init__(
         self,
@@ -25,6 +25,8 @@ class PlainModel(nn.Module):
         heads: int,
         classifier: int,
         classes: int,
+        attention_dropout: float = 0.0,
+        text_dropout: float = 0.0,
     ):
         super().__init__()
         parsed = parse(variant)
@@ -44,8 +46,11 @@ class PlainModel(nn.Module):
             "crossself": [cross, same],
         }[parsed.fusion]
         self.mha = nn.ModuleList(
-            nn.MultiheadAttention(2 * hidden, heads, batch_first=True) for group in self.groups for _ in group
+            nn.MultiheadAttention(2 * hidden, heads, dropout=attention_dropout, batch_first=True)
+            for group in self.groups
+            for _ in group
         )
+        self.word_dropout = nn.Dropout(text_dropout)
         self.pooled = not parsed.fusion.endswith("nosp") and len(names) > 1
         vectors = sum(2 if self.pooled else len(group) for group in self.groups)
         self.fc1, self.fc2 = nn.Linear(2 * hidden * vectors, classifier), nn.Linear(classifier, classes)
@@ -53,7 +58,7 @@ class PlainModel(nn.Module):
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """`inputs`: modality → [B, longest, features]."""
         encoded = {
-            name: gru(self.conv[name](inputs[name]) if name in self.conv else inputs[name])[0]
+            name: gru(self.conv[name](inputs[name]) if name in self.conv else self.word_dropout(inputs[name]))[0]
             for name, gru in self.gru.items()
         }
         modules, outputs = iter(self.mha), []

@@ -16,10 +16,11 @@ def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, unit: str) 
     """The whole page; `unit` is what the bootstrap drew."""
     if table.empty:
         return "# Which fusion is better?\n\nThe study has no pair of variants to compare: see `compare.pairs`.\n"
+    pairs = table.groupby(["a", "b"]).ngroups
     shape = f"{table['folds'].max()} folds × {table['seeds'].max()} seeds"
     sections = [
         f"# Which fusion is better?\n\nCorpus: {corpus}, {shape}. Verdicts hold at α = {settings.alpha:g} after Holm's "
-        f"correction over the {table.groupby(['a', 'b']).ngroups} pairs of a metric; *equivalent* means that the "
+        f"correction over the {pairs} pair{'s' if pairs > 1 else ''} of a metric; *equivalent* means that the "
         f"difference is surely within ± {points(settings.margin)}; *undecided* is no evidence either way. "
         "Differences are in points, first model minus second. What each number means: docs/statistics.md.",
         "\n".join(_line(rows, settings) for _, rows in table.groupby(["a", "b"], sort=False)),

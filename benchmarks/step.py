@@ -1,0 +1,160 @@
+"""`python -m benchmarks.step [variant …]`: a training step and an evaluation at the paper's sizes, against plain torch.
+
+Three models in one process, alternating: the plain one of `tests/oracle.py` (nn.Conv1d, nn.GRU and
+nn.MultiheadAttention, as the paper's authors would write it) in float64 and in float32, and the project's. All see the
+same batches of 32 made-up utterances of realistic lengths; a training step is forward, backward and Adam. Prints
+medians of the ratios to the project's times in the same round, and the peak memory that each adds, measured in a
+process of its own.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+from torch.nn import functional as F
+
+from benchmarks.memory import peak, resident
+from benchmarks.published_corpus import Corpus, Sizes
+from stages import params, tables, variants
+from stages.train import model
+from stages.train.optimiser import Adam
+from tests.oracle import PlainModel
+
+VARIANTS = ("self_tva", "cross_tva", "crossself_tva", "self_a", "cross_ta")
+BATCH, CLASSES = 32, 7
+KINDS = ("plain float64", "plain float32", "project")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("variants", nargs="*", default=VARIANTS)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="torch threads; a training worker has one")
+    parser.add_argument("--memory", choices=KINDS, help=argparse.SUPPRESS)  # what a child process is to measure
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    threadpool_limits(options.threads, user_api="blas")
+    if options.memory:
+        print(memory(options.variants[0], options.memory))
+        return
+    rows = []
+    for variant in options.variants:
+        times = measure(variant, options.rounds)
+        used = {kind: child(variant, kind, options.threads) for kind in KINDS}
+        for what, columns in times.items():
+            table = np.array([columns[kind] for kind in KINDS])
+            rows.append(
+                {"variant": variant, "what": what}
+                | {f"{kind} (s)": f"{np.median(table[i]):.3f}" for i, kind in enumerate(KINDS)}
+                | {f"{kind} / project": f"{np.median(table[i] / table[2]):.1f}" for i, kind in enumerate(KINDS[:2])}
+                | {f"{kind} (GiB)": f"{used[kind]:.2f}" if what == "training step" else "" for kind in KINDS}
+            )
+        print(tables.markdown(pd.DataFrame(rows[-2:])), flush=True)
+    print(f"threads: {options.threads}; rounds: {options.rounds}\n\n{tables.markdown(pd.DataFrame(rows))}")
+
+
+def measure(variant: str, rounds: int) -> dict[str, dict[str, list[float]]]:
+    """What → kind → seconds of each round after the first."""
+    runs = {kind: Runner(variant, kind) for kind in KINDS}
+    times = {what: {kind: [] for kind in KINDS} for what in ("training step", "evaluation")}
+    for number in range(rounds + 1):
+        for kind, runner in runs.items():
+            for what, function in (("training step", runner.train), ("evaluation", runner.evaluate)):
+                started = time.perf_counter()
+                function(number)
+                if number:
+                    times[what][kind].append(time.perf_counter() - started)
+    return times
+
+
+class Runner:
+    """One kind of model with its optimiser and batches."""
+
+    def __init__(self, variant: str, kind: str):
+        torch.manual_seed(0)
+        config, sizes = params.load().model, Sizes()
+        self.kind, self.dtype = kind, torch.float64 if kind == "plain float64" else torch.float32
+        shape = model.Shape(
+            features={"audio": sizes.audio[1], "video": sizes.video[1], "text": sizes.embedding},
+            longest={"audio": sizes.audio[0], "video": sizes.video[0], "text": sizes.text},
+            classes=CLASSES,
+        )
+        if kind == "project":
+            network = model.build(variant, shape, config)
+        else:
+            network = PlainModel(
+                variant,
+                features=shape.features,
+                longest=shape.longest,
+                positions={
+                    name: round(shape.longest[name] * getattr(config.positions, name)) for name in ("audio", "video")
+                },
+                hidden=config.hidden,
+                heads=config.heads,
+                classifier=config.classifier,
+                classes=CLASSES,
+                attention_dropout=config.attention_dropout,
+                text_dropout=config.text_dropout,
+            )
+        self.network = network.to(self.dtype)
+        self.optimiser = (
+            Adam(self.network, 1e-3) if kind == "project" else torch.optim.Adam(network.parameters(), lr=1e-3)
+        )
+        names = [variants.MODALITIES[letter] for letter in variants.parse(variant).modalities]
+        corpus = Corpus(np.arange(4 * BATCH) % CLASSES, sizes)
+        self.labels = torch.from_numpy(corpus.labels[:BATCH])
+        self.batches = [self._batch(corpus, number, names) for number in range(4)]
+
+    def _batch(self, corpus: Corpus, number: int, names: list[str]) -> dict:
+        """Padded values, to the batch's longest for the project, to the corpus's for the plain model."""
+        utterances = [corpus.sequences(BATCH * number + i) for i in range(BATCH)]
+        longest = {"audio": corpus.sizes.audio[0], "video": corpus.sizes.video[0], "text": corpus.sizes.text}
+        batch = {}
+        for name in names:
+            sequences = [u[name] if name != "text" else corpus.embedding[u[name]] for u in utterances]
+            lengths = torch.tensor([len(s) for s in sequences])
+            cut = self.kind == "project" and name != "text"
+            padded = torch.zeros(BATCH, int(lengths.max()) if cut else longest[name], sequences[0].shape[1])
+            for row, sequence in zip(padded, sequences, strict=True):
+                row[: len(sequence)] = torch.from_numpy(sequence)
+            padded = padded.to(self.dtype)
+            batch[name] = (padded, lengths) if self.kind == "project" else padded
+        return batch
+
+    def train(self, number: int) -> None:
+        """A training step."""
+        self.network.train()
+        self.network.zero_grad()
+        F.cross_entropy(self.network(self.batches[number % 4]), self.labels).backward()
+        self.optimiser.step()
+
+    def evaluate(self, number: int) -> None:
+        """Logits of a batch, without dropout."""
+        self.network.eval()
+        with torch.inference_mode():
+            self.network(self.batches[number % 4])
+
+
+def memory(variant: str, kind: str) -> float:
+    """GiB that two training steps and an evaluation add to this process at their peak."""
+    runner = Runner(variant, kind)
+    before = resident()
+    for number in range(2):
+        runner.train(number)
+    runner.evaluate(2)
+    return (peak() - before) / 2**30
+
+
+def child(variant: str, kind: str, threads: int) -> float:
+    """`memory` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.step", variant, "--memory", kind, "--threads", str(threads)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+if __name__ == "__main__":
+    main()
