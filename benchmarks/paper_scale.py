@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes, parts, size_in_bytes, write
 from stages import features, params
 from stages.prepare.iemocap import CLASS_COUNTS
@@ -79,7 +80,7 @@ def measure_prepare() -> dict[str, float]:
     started = time.monotonic()
     with redirect_stdout(sys.stderr):
         main()
-    return {"seconds": time.monotonic() - started, "peak": memory("VmHWM")}
+    return {"seconds": time.monotonic() - started, "peak": memory.peak()}
 
 
 def measure_epoch(variant: str) -> dict[str, float]:
@@ -98,17 +99,11 @@ def measure_epoch(variant: str) -> dict[str, float]:
 
     def note(_epoch) -> None:
         ends.append(time.monotonic())
-        own.append(memory("RssAnon"))
+        own.append(memory.anonymous())
 
     protocol.train(variant, 1, 1, rows, corpus, config, report=note)
     steps = -(-len(rows["train"]) // short.batch_size)
-    return {"seconds": ends[1] - ends[0], "own": max(own), "peak": memory("VmHWM"), "steps": steps}
-
-
-def memory(name: str) -> int:
-    """A line of Linux's account of this process, in bytes (rusage would count the parent's memory before exec)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return {"seconds": ends[1] - ends[0], "own": max(own), "peak": memory.peak(), "steps": steps}
 
 
 def child(folder: Path, job: str) -> dict[str, float]:

@@ -18,7 +18,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch.nn import functional as F
 
-from benchmarks.memory import peak, resident
+from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes
 from stages import params, tables, variants
 from stages.train import model
@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     threadpool_limits(options.threads, user_api="blas")
     if options.memory:
-        print(memory(options.variants[0], options.memory))
+        print(added_memory(options.variants[0], options.memory))
         return
     rows = []
     for variant in options.variants:
@@ -140,18 +140,18 @@ class Runner:
             self.network(self.batches[number % 4])
 
 
-def memory(variant: str, kind: str) -> float:
+def added_memory(variant: str, kind: str) -> float:
     """GiB that two training steps and an evaluation add to this process at their peak."""
     runner = Runner(variant, kind)
-    before = resident()
+    before = memory.resident()
     for number in range(2):
         runner.train(number)
     runner.evaluate(2)
-    return (peak() - before) / 2**30
+    return (memory.peak() - before) / 2**30
 
 
 def child(variant: str, kind: str, threads: int) -> float:
-    """`memory` in a process of its own."""
+    """`added_memory` in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.step", variant, "--memory", kind, "--threads", str(threads)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
