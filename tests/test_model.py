@@ -50,8 +50,10 @@ def built(variant: str, **changes) -> model.Model:
     return model.build(variant, SHAPE, config(**changes)).double()
 
 
+@pytest.mark.parametrize("many", [model.MANY, 0], ids=["as small", "as large"])
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if variants.parse(name).fusion in oracle.FUSIONS])
-def test_logits_and_gradients_equal_the_plain_models(variant):
+def test_logits_and_gradients_equal_the_plain_models(variant, many, monkeypatch):
+    monkeypatch.setattr(model, "MANY", many)
     torch.manual_seed(2)
     plain = PlainModel(
         variant,

@@ -11,7 +11,7 @@ from stages.features import Features, Ragged
 CHUNK = 1 << 20  # frames that the scaler reads at a time
 
 Batch = tuple[dict[str, tuple[Tensor, Tensor]], Tensor]
-"""Modality → (values [B, T, F], lengths [B]), and labels [B]."""
+"""Modality → (values [B, T, F], zero beyond the lengths [B]), and labels [B]."""
 
 
 class Batches:
@@ -32,6 +32,7 @@ class Batches:
         self.features, self.modalities, self.scaler = features, modalities, scaler
         self.pad_text, self.dtype, self.device = pad_text, dtype, device
         self.embedding = torch.from_numpy(features.embedding).to(device, dtype)
+        self.padding_is_data = pad_text and bool(features.embedding[0].any())
 
     def __call__(self, rows: np.ndarray, size: int) -> Iterator[Batch]:
         """The utterances `rows` in their order, `size` at a time."""
@@ -53,6 +54,8 @@ class Batches:
         padded[np.arange(longest) < lengths[:, None]] = values
         tensor = torch.from_numpy(padded).to(self.device)
         tensor = self.embedding[tensor] if modality == "text" else tensor.to(self.dtype)
+        if modality == "text" and self.padding_is_data:
+            lengths = np.full_like(lengths, longest)
         return tensor, torch.from_numpy(lengths).to(self.device)
 
 

@@ -112,7 +112,7 @@ class Encoder(nn.Module):
         batch, time, features = x.shape
         if x.numel() * len(weight) < MANY:
             return F.linear(self.dropout(x.transpose(0, 1)), weight)
-        index = (torch.arange(time)[:, None] < lengths).flatten().nonzero()[:, 0]
+        index = (torch.arange(time)[:, None] < lengths.clamp(min=1)).flatten().nonzero()[:, 0]
         rows = x.transpose(0, 1).reshape(-1, features)[index]
         product = F.linear(self.dropout(rows), weight)
         return product.new_zeros(time * batch, len(weight)).index_copy(0, index, product).unflatten(0, (time, batch))
