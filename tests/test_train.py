@@ -1,5 +1,6 @@
 """The training protocol, read off what runs leave behind, and that a run is a pure function of what it names."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -139,6 +140,27 @@ def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained
         np.testing.assert_array_equal(sequences["text"][0][i, : len(words)], corpus.embedding[words].astype(float))
     assert sequences["text"][0].shape[1] == corpus.sequences["text"].longest
     assert labels.tolist() == corpus.label[rows].tolist()
+
+
+@pytest.mark.parametrize("value", [0.0, 2.0])
+def test_padding_with_a_vector_of_its_own_is_data(value, trained):
+    corpus = features.read(trained.folder / "data/features")
+    embedding = corpus.embedding.copy()
+    embedding[0] = value
+    batches = data.Batches(
+        dataclasses.replace(corpus, embedding=embedding),
+        ["text"],
+        scaler=None,
+        pad_text=True,
+        dtype=torch.float64,
+        device=torch.device("cpu"),
+    )
+    rows = np.array([5, 0, 9])
+    values, lengths = next(batches(rows, 32))[0]["text"]
+    words = corpus.sequences["text"]
+    assert lengths.tolist() == (words.lengths[rows].tolist() if value == 0 else [words.longest] * 3)
+    for sequence, length in zip(values, lengths, strict=True):
+        assert (sequence[length:] == 0).all()
 
 
 def test_a_loss_that_explodes_is_said(trained):
