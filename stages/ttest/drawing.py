@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from stages import figures
 from stages.params import Compare
 from stages.scores import METRICS
-from stages.ttest.report import label, points
+from stages.ttest.report import label, pair, points
 
 COLOURS = sns.color_palette("colorblind")
 LOOKS = {"better": (COLOURS[2], "o"), "equivalent": (COLOURS[0], "s"), "undecided": (COLOURS[7], "D")}
@@ -19,7 +19,7 @@ LOOKS = {"better": (COLOURS[2], "o"), "equivalent": (COLOURS[0], "s"), "undecide
 
 def differences(table: pd.DataFrame, settings: Compare, path: Path) -> None:
     """Every pair's difference with its corrected interval, against the band of the margin; a panel a metric."""
-    names = [f"{label(a)} − {label(b)}" for a, b in dict.fromkeys(zip(table["a"], table["b"], strict=True))]
+    names = list(dict.fromkeys(map(pair, table["a"], table["b"])))
     figure, axes = plt.subplots(
         1, len(METRICS), figsize=(11, 1.9 + 0.36 * len(names)), layout="constrained", sharex=True, sharey=True
     )

@@ -119,7 +119,7 @@ def page(runs: pd.DataFrame, pairs: list[tuple[str, str]], metric: str, points: 
         f"{seeds} seeds; what they make the standard error of the mean difference; and what is left of it with "
         "unlimited seeds, which only more folds reduce. With so few folds and seeds each is a rough estimate. The "
         "corrected test is stricter: for what folds share, its standard error keeps s √q, however many the seeds.",
-        tables.markdown(pd.DataFrame([_parts(_name(*pair), p, folds, seeds) for pair, p in parts.items()])),
+        tables.markdown(pd.DataFrame([_parts(report.pair(*pair), p, folds, seeds) for pair, p in parts.items()])),
     ]
     if len(pairs) > 1:
         sections[-1] += tables.markdown(pd.DataFrame([_parts("**mean**", mean, folds, seeds)])).split("\n", 2)[2]
@@ -164,10 +164,6 @@ def _sizes(parts: Components, difference: float, alpha: float) -> pd.DataFrame:
 def _needed(powers: tuple[float, ...]) -> str:
     """The fewest of SEEDS with enough power."""
     return next((str(seeds) for seeds, share in zip(SEEDS, powers, strict=True) if share >= ENOUGH), "none")
-
-
-def _name(a: str, b: str) -> str:
-    return f"{report.label(a)} − {report.label(b)}"
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def _line(rows: pd.DataFrame, settings: Compare) -> str:
         for row in rows.itertuples()
         if row.score in METRICS
     ]
-    return f"* {_pair(rows.iloc[0])}: {'; '.join(words)}"
+    return f"* {pair(*rows.iloc[0][['a', 'b']])}: {'; '.join(words)}"
 
 
 def _words(row: tuple, settings: Compare) -> str:
@@ -73,7 +73,7 @@ def _words(row: tuple, settings: Compare) -> str:
 def _tests(rows: pd.DataFrame, level: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "Models": [_pair(row) for row in rows.itertuples()],
+            "Models": list(map(pair, rows["a"], rows["b"])),
             "Means": [f"{tables.fraction(row.mean_a)}, {tables.fraction(row.mean_b)}" for row in rows.itertuples()],
             f"Difference ({level})": [
                 f"{_signed(row.difference)} {_interval(row.low, row.high)}" for row in rows.itertuples()
@@ -92,7 +92,7 @@ def _tests(rows: pd.DataFrame, level: str) -> pd.DataFrame:
 def _equivalence(rows: pd.DataFrame, level: str, level_of_equivalence: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "Models": [_pair(row) for row in rows.itertuples()],
+            "Models": list(map(pair, rows["a"], rows["b"])),
             level_of_equivalence: map(_interval, rows["equivalence_low"], rows["equivalence_high"]),
             "P (equivalence)": map(tables.p_value, rows["p_equivalence"]),
             "P(first better)": map(tables.probability, rows["posterior_a"]),
@@ -107,7 +107,7 @@ def _recalls(rows: pd.DataFrame, alpha: float) -> pd.DataFrame:
     cells: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
         text = f"{_signed(row.difference)} ({tables.p_value(row.p_holm)})"
-        cells.setdefault(_pair(row), {})[row.score.removeprefix("recall_")] = (
+        cells.setdefault(pair(row.a, row.b), {})[row.score.removeprefix("recall_")] = (
             f"**{text}**" if row.p_holm < alpha else text
         )
     return pd.DataFrame.from_dict(cells, orient="index").rename_axis("Models").reset_index()
@@ -116,7 +116,7 @@ def _recalls(rows: pd.DataFrame, alpha: float) -> pd.DataFrame:
 def _uncorrected(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "Models": [_pair(row) for row in rows.itertuples()],
+            "Models": list(map(pair, rows["a"], rows["b"])),
             "Metric": rows["score"].map(METRICS).to_list(),
             "Difference": map(_signed, rows["difference"]),
             "Unpaired t (uncorrected)": map(_statistic, rows["t_uncorrected_unpaired"]),
@@ -131,8 +131,9 @@ def _tested(table: pd.DataFrame) -> int:
     return int(table.loc[table["family"] == "recall", "p_corrected"].notna().sum())
 
 
-def _pair(row: tuple) -> str:
-    return f"{label(row.a)} − {label(row.b)}"
+def pair(a: str, b: str) -> str:
+    """Two variants whose difference a - b is meant, as people read them."""
+    return f"{label(a)} − {label(b)}"
 
 
 def label(name: str) -> str:
