@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes
 from stages import params, tables, variants
-from stages.train import model
-from stages.train.optimiser import Adam
+from stages.train import model, optimiser
+from stages.train.stack import Stack
 from tests.oracle import PlainModel
 
 VARIANTS = ("self_tva", "cross_tva", "crossself_tva", "self_a", "cross_ta")
@@ -85,9 +85,13 @@ class Runner:
             classes=CLASSES,
         )
         if kind == "project":
-            network = model.build(variant, shape, config)
+            self.network = model.build(variant, shape, config)
+            self.stack = Stack(self.network)
+            self.states = optimiser.fresh(self.stack.vector(self.network))[None]
+            self.stack.use(self.states[:, 0], (torch.Generator().manual_seed(0),))
+            self.steps = 0
         else:
-            network = PlainModel(
+            self.network = PlainModel(
                 variant,
                 features=shape.features,
                 longest=shape.longest,
@@ -100,38 +104,41 @@ class Runner:
                 classes=CLASSES,
                 attention_dropout=config.attention_dropout,
                 text_dropout=config.text_dropout,
-            )
-        self.network = network.to(self.dtype)
-        self.optimiser = (
-            Adam(self.network, 1e-3) if kind == "project" else torch.optim.Adam(network.parameters(), lr=1e-3)
-        )
+            ).to(self.dtype)
+            self.optimiser = torch.optim.Adam(self.network.parameters(), lr=1e-3)
         names = [variants.MODALITIES[letter] for letter in variants.parse(variant).modalities]
         corpus = Corpus(np.arange(4 * BATCH) % CLASSES, sizes)
         self.labels = torch.from_numpy(corpus.labels[:BATCH])
         self.batches = [self._batch(corpus, number, names) for number in range(4)]
 
     def _batch(self, corpus: Corpus, number: int, names: list[str]) -> dict:
-        """Padded values, to the batch's longest for the project, to the corpus's for the plain model."""
+        """Padded values: [B, T, F], and for the project [1, T, B, F] with their lengths."""
         utterances = [corpus.sequences(BATCH * number + i) for i in range(BATCH)]
         longest = {"audio": corpus.sizes.audio[0], "video": corpus.sizes.video[0], "text": corpus.sizes.text}
         batch = {}
         for name in names:
             sequences = [u[name] if name != "text" else corpus.embedding[u[name]] for u in utterances]
             lengths = torch.tensor([len(s) for s in sequences])
-            cut = self.kind == "project" and name != "text"
-            padded = torch.zeros(BATCH, int(lengths.max()) if cut else longest[name], sequences[0].shape[1])
+            padded = torch.zeros(BATCH, longest[name], sequences[0].shape[1])
             for row, sequence in zip(padded, sequences, strict=True):
                 row[: len(sequence)] = torch.from_numpy(sequence)
             padded = padded.to(self.dtype)
-            batch[name] = (padded, lengths) if self.kind == "project" else padded
+            batch[name] = padded
+            if self.kind == "project":
+                batch[name] = padded.transpose(0, 1).contiguous()[None], lengths[None]
         return batch
 
     def train(self, number: int) -> None:
         """A training step."""
         self.network.train()
-        self.network.zero_grad()
-        F.cross_entropy(self.network(self.batches[number % 4]), self.labels).backward()
-        self.optimiser.step()
+        logits = self.network(self.batches[number % 4])
+        F.cross_entropy(logits[0] if self.kind == "project" else logits, self.labels).backward()
+        if self.kind == "project":
+            self.steps += 1
+            optimiser.step(self.states, self.stack.gradient(), [self.steps], [1e-3])
+        else:
+            self.optimiser.step()
+            self.optimiser.zero_grad()
 
     def evaluate(self, number: int) -> None:
         """Logits of a batch, without dropout."""

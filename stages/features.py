@@ -4,8 +4,9 @@ Sequences are ragged: all utterances' frames one after the other in a plain `.np
 each utterance's offset and length in `utterances.csv`.
 """
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ class Meta:
     """Class names in the order of their labels."""
     longest: dict[str, int]
     """Modality → positions to which the corpus pads its sequences."""
+    checksum: str = ""
+    """SHA-256 of all arrays: `Writer` fills it in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,7 @@ class Writer:
         self._streams = {name: (folder / f"{name}.npy").open("wb") for name in SEQUENCES}
         self._positions = dict.fromkeys(SEQUENCES, 0)
         self._rows: list[dict] = []
+        self._digest = hashlib.sha256()
         for stream in self._streams.values():
             stream.write(b"\0" * _HEADER)
 
@@ -93,7 +97,9 @@ class Writer:
         row = dict(utterance)
         for name in SEQUENCES:
             values = np.ascontiguousarray(sequences[name], dtype=self._dtypes[name])
-            self._streams[name].write(values.tobytes())
+            content = values.tobytes()
+            self._streams[name].write(content)
+            self._digest.update(content)
             row |= {f"{name}_length": len(values), f"{name}_offset": self._positions[name]}
             self._positions[name] += len(values)
         self._rows.append(row)
@@ -111,12 +117,14 @@ class Writer:
             with stream:
                 stream.seek(0)
                 stream.write(_npy_header((self._positions[name], *self._shapes[name]), self._dtypes[name]))
-        np.save(self._folder / "embedding.npy", embedding.astype("<f4"))
-        if prosody is not None:
-            np.save(self._folder / "prosody.npy", prosody.astype("<f4"))
+        for name, array in (("embedding", embedding), ("prosody", prosody)):
+            if array is not None:
+                np.save(self._folder / f"{name}.npy", array.astype("<f4"))
+                self._digest.update(array.astype("<f4").tobytes())
         files.write_csv(self._folder / "utterances.csv", pd.DataFrame(self._rows))
         if folds is not None:
             files.write_csv(self._folder / "folds.csv", folds)
+        meta = replace(meta, checksum=self._digest.hexdigest())
         files.write_text(self._folder / "meta.json", json.dumps(asdict(meta), indent=1) + "\n")
 
 
@@ -156,6 +164,11 @@ def read(folder: Path = FOLDER) -> Features:
 def read_folds(path: Path = FOLDS) -> pd.DataFrame:
     """A table fold, utterance_id, part; folds count from 1."""
     return pd.read_csv(path, dtype={"fold": int, "utterance_id": str, "part": str}, keep_default_na=False)
+
+
+def numbers(folds: pd.DataFrame) -> list[int]:
+    """The folds' numbers, in order."""
+    return sorted(int(fold) for fold in folds["fold"].unique())
 
 
 def fold_rows(corpus: Features, folds: pd.DataFrame, fold: int) -> dict[str, np.ndarray]:

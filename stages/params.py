@@ -152,10 +152,13 @@ class Train(Section):
     """How trainings run."""
 
     protocol: Protocol
-    precision: Literal["float32", "float64"]
+    precision: Literal["float32", "float64", "bfloat16"]
+    """bfloat16: mixed, products in bfloat16 and all else in float32."""
     device: Literal["auto", "cpu", "cuda"]
     workers: Literal["auto"] | Positive
     """Worker processes a stage; changes nothing but the time."""
+    together: Literal["auto"] | Positive
+    """Runs that a worker trains at once, in lockstep; changes nothing but the time, on a CPU to the last bit."""
     save_weights: bool
     """Keep each run's best weights as safetensors beside its predictions."""
 

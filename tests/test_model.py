@@ -1,19 +1,21 @@
 """The models against a plain implementation, in float64, with a different prime for every dimension."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from numba import njit
-from torch.nn import functional as F
 
 from stages import params, variants
-from stages.train import exponential, fusion, model
+from stages.train import exponential, fusion, layers, model
 from stages.train.gru import BidirectionalGRU
+from stages.train.stack import Stack
 from tests import oracle
 from tests.oracle import PlainModel, project_names
 
 VARIANTS = params.load().variants
-BATCH, CLASSES = 3, 17
+RUNS, BATCH, CLASSES = 2, 3, 17
 FEATURES = {"audio": 5, "video": 11, "text": 13}
 LONGEST = {"audio": 19, "video": 23, "text": 29}
 POSITIONS = {"audio": 7, "video": 2}
@@ -33,21 +35,30 @@ def config(**changes) -> params.Model:
     return params.Model.model_validate(sizes | changes)
 
 
-def inputs(seed: int = 0, lengths: dict | None = None) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Modality → random values, zero beyond the lengths, and lengths."""
-    generator = torch.Generator().manual_seed(seed)
+def inputs(lengths: dict | None = None) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Modality → random values [R, T, B, F], zero beyond the lengths, and lengths [R, B]."""
+    generator = torch.Generator().manual_seed(0)
     sequences = {}
     for name, longest in LONGEST.items():
-        length = torch.randint(1, longest + 1, (BATCH,), generator=generator)
-        length[0] = longest
-        values = torch.randn(BATCH, longest, FEATURES[name], generator=generator, dtype=torch.float64)
-        sequences[name] = values * (torch.arange(longest) < length[:, None])[..., None], length
+        length = torch.randint(1, longest + 1, (RUNS, BATCH), generator=generator)
+        length[:, 0] = longest
+        length = lengths[name] if lengths else length
+        values = torch.randn(RUNS, longest, BATCH, FEATURES[name], generator=generator, dtype=torch.float64)
+        sequences[name] = values * (torch.arange(longest)[:, None] < length[:, None])[..., None], length
     return sequences
 
 
+def stacked(*networks: torch.nn.Module) -> torch.nn.Module:
+    """The first network with the parameters of all, and a generator for each."""
+    stack = Stack(networks[0])
+    vectors = torch.stack([stack.vector(network) for network in networks])
+    return stack.use(vectors, tuple(torch.Generator().manual_seed(run) for run in range(len(networks))))
+
+
 def built(variant: str, **changes) -> model.Model:
+    """Two runs' models."""
     torch.manual_seed(1)
-    return model.build(variant, SHAPE, config(**changes)).double()
+    return stacked(*(model.build(variant, SHAPE, config(**changes)).double() for _ in range(RUNS)))
 
 
 @pytest.mark.parametrize("many", [model.MANY, 0], ids=["as small", "as large"])
@@ -55,27 +66,34 @@ def built(variant: str, **changes) -> model.Model:
 def test_logits_and_gradients_equal_the_plain_models(variant, many, monkeypatch):
     monkeypatch.setattr(model, "MANY", many)
     torch.manual_seed(2)
-    plain = PlainModel(
-        variant,
-        features=FEATURES,
-        longest=LONGEST,
-        positions=POSITIONS,
-        hidden=93,
-        heads=3,
-        classifier=37,
-        classes=CLASSES,
-    ).double()
-    network = built(variant)
-    network.load_state_dict(project_names(plain.state_dict(), plain, network))
+    plain = [
+        PlainModel(
+            variant,
+            features=FEATURES,
+            longest=LONGEST,
+            positions=POSITIONS,
+            hidden=93,
+            heads=3,
+            classifier=37,
+            classes=CLASSES,
+        ).double()
+        for _ in range(RUNS)
+    ]
+    networks = [model.build(variant, SHAPE, config()).double() for _ in plain]
+    for one, network in zip(plain, networks, strict=True):
+        network.load_state_dict(project_names(one.state_dict(), one, network))
+    network = stacked(*networks)
     sequences = inputs()
-    labels = torch.tensor([2, 11, 5])
-    expected, actual = plain({name: values for name, (values, _) in sequences.items()}), network(sequences)
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
-    for logits in (expected, actual):
-        torch.nn.functional.cross_entropy(logits, labels).backward()
-    gradients = project_names({name: p.grad for name, p in plain.named_parameters()}, plain, network)
-    for name, parameter in network.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=1e-10, msg=name)
+    labels = torch.tensor([[2, 11, 5], [0, 13, 2]])
+    actual = network(sequences)
+    torch.nn.functional.cross_entropy(actual.flatten(0, 1), labels.flatten(), reduction="sum").backward()
+    for run, one in enumerate(plain):
+        expected = one({name: values[run].transpose(0, 1) for name, (values, _) in sequences.items()})
+        torch.testing.assert_close(actual[run], expected, rtol=0, atol=1e-10)
+        torch.nn.functional.cross_entropy(expected, labels[run], reduction="sum").backward()
+        gradients = project_names({name: p.grad for name, p in one.named_parameters()}, one, network)
+        for name, parameter in network.named_parameters():
+            torch.testing.assert_close(parameter.grad[run], gradients[name], rtol=0, atol=1e-10, msg=name)
 
 
 def test_parameter_counts_at_the_papers_sizes():
@@ -92,29 +110,32 @@ def test_parameter_counts_at_the_papers_sizes():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_parameter_gets_a_gradient_and_a_seed_repeats(variant):
     network = built(variant, attention_dropout=0.1, text_dropout=0.25)
-    torch.manual_seed(5)
     first = network(inputs())
-    torch.manual_seed(5)
+    second = network(inputs())
+    for module in network.modules():
+        if isinstance(module, layers.Dropout):
+            for run, generator in enumerate(module.generators):
+                generator.manual_seed(run)
     assert torch.equal(first, network(inputs()))
-    assert first.shape == (BATCH, CLASSES)
+    assert not torch.equal(first, second)
+    assert first.shape == (RUNS, BATCH, CLASSES)
     first.square().sum().backward()
     for name, parameter in network.named_parameters():
-        gradient = parameter.grad
-        if name.endswith("in_proj_bias"):  # softmax does not see a key bias: it shifts all scores of a query alike
-            gradient = torch.cat([gradient.chunk(3)[0], gradient.chunk(3)[2]])
-        assert gradient.abs().max() > 0, name
+        for gradient in parameter.grad:
+            if name.endswith("in_proj_bias"):  # softmax does not see a key bias: it shifts all scores of a query alike
+                gradient = torch.cat([gradient.chunk(3)[0], gradient.chunk(3)[2]])
+            assert gradient.abs().max() > 0, name
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_masked_models_do_not_see_how_much_padding_there_is(variant):
     network = built(variant, padding="mask")
-    lengths = {"audio": torch.tensor([2, 11, 5]), "video": torch.tensor([3, 1, 7]), "text": torch.tensor([13, 2, 1])}
-    generator = torch.Generator().manual_seed(7)
-    full = {
-        name: torch.randn(BATCH, LONGEST[name], FEATURES[name], generator=generator, dtype=torch.float64)
-        * (torch.arange(LONGEST[name]) < length[:, None])[..., None]
-        for name, length in lengths.items()
+    lengths = {
+        "audio": torch.tensor([[2, 11, 5], [7, 3, 2]]),
+        "video": torch.tensor([[3, 1, 7], [1, 5, 2]]),
+        "text": torch.tensor([[13, 2, 1], [3, 11, 5]]),
     }
+    full = {name: values for name, (values, _) in inputs(lengths).items()}
     results = []
     for pad_to in (lambda name: LONGEST[name], lambda name: int(lengths[name].max())):
         sequences = {name: (values[:, : pad_to(name)], lengths[name]) for name, values in full.items()}
@@ -127,29 +148,34 @@ def test_masked_models_do_not_see_how_much_padding_there_is(variant):
     # And each utterance alone gives what it gives beside longer ones.
     for i in range(BATCH):
         alone = network(
-            {name: (values[i : i + 1, : lengths[name][i]], lengths[name][i : i + 1]) for name, values in full.items()}
+            {
+                name: (values[:, : lengths[name][:, i].max(), i : i + 1], lengths[name][:, i : i + 1])
+                for name, values in full.items()
+            }
         )
-        torch.testing.assert_close(alone[0], results[0][0][i], rtol=0, atol=1e-10)
+        torch.testing.assert_close(alone[:, 0], results[0][0][:, i], rtol=0, atol=1e-10)
 
 
 def test_a_masked_text_encoder_is_torchs_gru_on_the_words_alone():
     torch.manual_seed(3)
     encoder = model.Encoder(13, 5, mask=True).double()
-    x, lengths = torch.randn(3, 7, 13, dtype=torch.float64), torch.tensor([7, 3, 0])
+    gru = copy.deepcopy(encoder.gru)
+    encoder = stacked(encoder)
+    x, lengths = torch.randn(1, 7, 3, 13, dtype=torch.float64), torch.tensor([[7, 3, 0]])
     encoding, valid = encoder(x, lengths)
-    assert valid.tolist() == [7, 3, 1]
+    assert valid.tolist() == [[7, 3, 1]]
     for i, length in enumerate((7, 3, 1)):
-        expected = torch.nn.GRU.forward(encoder.gru, x[i : i + 1, :length])[0]
-        torch.testing.assert_close(encoding[i : i + 1, :length], expected, rtol=0, atol=1e-12)
-        assert (encoding[i, length:] == 0).all()
+        expected = torch.nn.GRU.forward(gru, x[0, :length, i])[0]
+        torch.testing.assert_close(encoding[0, i, :length], expected, rtol=0, atol=1e-12)
+        assert (encoding[0, i, length:] == 0).all()
 
 
-@pytest.mark.parametrize("lengths", [None, torch.tensor([5, 2])])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([[5, 2], [1, 3], [4, 5]])])
 def test_the_compiled_recurrence_is_torchs(lengths):
-    gru = BidirectionalGRU(2, 11).double()  # 11 units are filled up to 16
-    x = torch.randn(2, 5, 2, dtype=torch.float64, requires_grad=True)
+    gru = stacked(*(BidirectionalGRU(2, 11).double() for _ in range(3)))  # 11 units are filled up to 16
+    x = torch.randn(3, 5, 2, 2, dtype=torch.float64, requires_grad=True)
     results = []
-    for forward in (gru, lambda x, lengths: gru.recur(F.linear(x.transpose(0, 1), *gru.projection()), lengths)):
+    for forward in (gru, lambda x, lengths: gru.recur(layers.linear(x, *gru.projection()), lengths)):
         output = forward(x, lengths)
         gru.zero_grad()
         x.grad = None
@@ -157,22 +183,40 @@ def test_the_compiled_recurrence_is_torchs(lengths):
         results.append([output, x.grad, *(parameter.grad for parameter in gru.parameters())])
     for theirs, ours in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    with torch.no_grad():  # which keeps no steps for a backward pass
+        torch.testing.assert_close(
+            gru.recur(layers.linear(x, *gru.projection()), lengths), results[1][0], rtol=0, atol=0
+        )
+
+
+def dropout(p: float, runs: int = 2) -> layers.Dropout:
+    """Dropout for some runs."""
+    module = layers.Dropout(p)
+    module.generators = tuple(torch.Generator().manual_seed(run) for run in range(runs))
+    return module
 
 
 def attention_inputs(*lengths: int | None) -> tuple[torch.Tensor, torch.Tensor, list]:
-    """Queries [3, 37, 10], keys [3, 41, 10] and their lengths: the given ones for the second sample."""
-    q, k = (torch.randn(3, time, 10, dtype=torch.float64, requires_grad=True) for time in (37, 41))
-    return q, k, [length and torch.tensor([x.shape[1], length, 1]) for x, length in zip((q, k), lengths, strict=True)]
+    """Two runs' queries [2, 3, 37, 10], keys [2, 3, 41, 10] and their lengths: the given ones for the second sample."""
+    q, k = (torch.randn(2, 3, time, 10, dtype=torch.float64, requires_grad=True) for time in (37, 41))
+    return (
+        q,
+        k,
+        [
+            length and torch.tensor([[x.shape[2], length, 1], [length, 3, x.shape[2]]])
+            for x, length in zip((q, k), lengths, strict=True)
+        ],
+    )
 
 
 @pytest.mark.parametrize("lengths", [(None, None), (5, 7), (None, 40)])
 def test_the_compiled_attention_is_the_plain_one(lengths):
     q, k, lengths = attention_inputs(*lengths)
-    weight = torch.randn(3, 5, 41, dtype=torch.float64)
+    weight = torch.randn(2, 3, 5, 41, dtype=torch.float64)
     results = []
-    for average in (fusion.averaged_weights, fusion.CompiledWeights.apply):
+    for average in (fusion.averaged_weights, fusion.compiled_weights):
         q.grad = k.grad = None
-        pooled = average(q, k, 5, 0.0, *lengths)
+        pooled = average(q, k, 5, dropout(0.0), *lengths)
         (pooled * weight).sum().backward()
         results.append([pooled, q.grad, k.grad])
     for plain, compiled in zip(*results, strict=True):
@@ -183,16 +227,28 @@ def test_the_attentions_backward_pass_drops_what_the_forward_pass_dropped():
     q, k, _ = attention_inputs(None, None)
 
     def average(q, k):
-        torch.manual_seed(4)
-        return fusion.CompiledWeights.apply(q, k, 5, 0.3, torch.tensor([6, 3]), torch.tensor([41, 7]))
+        queries, keys = torch.tensor([[6, 3], [2, 6]]), torch.tensor([[41, 7], [5, 13]])
+        return fusion.compiled_weights(q, k, 5, dropout(0.3), queries, keys)
 
-    assert torch.autograd.gradcheck(average, [x[:2, :time].detach().requires_grad_() for x, time in ((q, 6), (k, 41))])
+    parts = [x[:, :2, :time].detach().requires_grad_() for x, time in ((q, 6), (k, 41))]
+    assert torch.autograd.gradcheck(average, parts)
+
+
+def test_a_runs_dropout_is_its_own():
+    """What a run drops depends on its own generator, not on the runs beside it."""
+    values, (q, k, _) = torch.randn(2, 7, 5), attention_inputs(None, None)
+    both, second = dropout(0.5), dropout(0.5)
+    second.generators = second.generators[1:]
+    assert torch.equal(both(values)[1:], second(values[1:]))
+    together = fusion.compiled_weights(q, k, 5, both, None, None)
+    assert torch.equal(together[1:], fusion.compiled_weights(q[1:], k[1:], 5, second, None, None))
+    assert not torch.equal(together[1:], fusion.compiled_weights(q[1:], k[1:], 5, second, None, None))
 
 
 def test_a_share_of_the_weights_is_kept_and_their_mean_is_the_plain_ones():
-    q, k = torch.zeros(1, 5, 4), torch.zeros(1, 1000, 4)  # all weights are .001
-    torch.manual_seed(0)
-    draws = torch.cat([fusion.CompiledWeights.apply(q, k, 2, 0.1, None, None) for _ in range(200)]).double()
+    q, k = torch.zeros(1, 1, 5, 4), torch.zeros(1, 1, 1000, 4)  # all weights are .001
+    module = dropout(0.1, runs=1)
+    draws = torch.cat([fusion.compiled_weights(q, k, 2, module, None, None)[0] for _ in range(200)]).double()
     kept = draws * 1000 * 5 * 0.9  # of five queries each
     torch.testing.assert_close(kept, kept.round(), rtol=0, atol=1e-3)
     assert kept.mean().item() / 5 == pytest.approx(0.9, abs=4 * (0.09 / kept.numel() / 5) ** 0.5)
@@ -220,7 +276,9 @@ def test_exponentials_in_float32():
 
 def test_float32_is_close_to_float64():
     for variant in ("self_tva", "cross_tva"):
-        double, single = built(variant), built(variant).float()
+        double, single = built(variant), built(variant)
+        for parameter in single.parameters():
+            parameter.data = parameter.data.float()
         sequences = inputs()
         expected = double(sequences)
         actual = single({name: (values.float(), lengths) for name, (values, lengths) in sequences.items()})
@@ -233,24 +291,21 @@ def test_float32_is_close_to_float64():
 
 
 def test_statistical_pooling_by_hand_and_its_gradient_where_vectors_are_equal():
-    vectors = torch.tensor([[[1.0, 5.0], [3.0, 5.0]]], requires_grad=True)
+    vectors = torch.tensor([[[[1.0, 5.0], [3.0, 5.0]]]], requires_grad=True)
     pooled = fusion.statistical_pooling(vectors)
-    torch.testing.assert_close(pooled, torch.tensor([[2.0, 5.0, 2**0.5, 0.0]]))
+    torch.testing.assert_close(pooled, torch.tensor([[[2.0, 5.0, 2**0.5, 0.0]]]))
     pooled.sum().backward()
-    torch.testing.assert_close(vectors.grad[0], torch.tensor([[0.5 - 0.5**0.5, 0.5], [0.5 + 0.5**0.5, 0.5]]))
+    torch.testing.assert_close(vectors.grad[0, 0], torch.tensor([[0.5 - 0.5**0.5, 0.5], [0.5 + 0.5**0.5, 0.5]]))
 
 
 def test_attention_dropout_keeps_the_mean():
     sizes = fusion.Sizes(width=6, heads=2, dropout=0.4)
     torch.manual_seed(0)
-    attention = fusion.AveragedAttention(sizes).double()
-    target, source = (
-        torch.randn(2000, 3, 6, dtype=torch.float64)[:1].expand(2000, -1, -1),
-        torch.randn(1, 5, 6).double(),
-    )
-    dropped = attention(target, source.expand(2000, -1, -1), None, None)
+    attention = stacked(fusion.AveragedAttention(sizes).double())
+    target, source = (torch.randn(1, 1, time, 6, dtype=torch.float64).expand(-1, 2000, -1, -1) for time in (3, 5))
+    dropped = attention(target, source, None, None)[0]
     attention.eval()
-    expected = attention(target[:1], source, None, None)[0]
+    expected = attention(target[:, :1], source[:, :1], None, None)[0, 0]
     error = dropped.std(0) / 2000**0.5
     assert (dropped.std(0) > 0).all()
     assert ((dropped.mean(0) - expected).abs() < 4 * error).all()
@@ -264,13 +319,13 @@ class LastStates(torch.nn.Module):
         self.modalities, self.size = modalities, len(modalities) * sizes.width
 
     def forward(self, encodings):
-        return torch.cat([encodings[name][0][:, -1] for name in self.modalities], dim=1)
+        return torch.cat([encodings[name][0][:, :, -1] for name in self.modalities], dim=2)
 
 
 def test_a_new_fusion_is_a_function_and_an_entry(monkeypatch):
     monkeypatch.setattr(fusion, "last_states", LastStates, raising=False)
     monkeypatch.setitem(variants.FUSIONS, "last", variants.Fusion(builder="last_states", label="Last"))
-    assert built("last_va")(inputs()).shape == (BATCH, CLASSES)
+    assert built("last_va")(inputs()).shape == (RUNS, BATCH, CLASSES)
     assert variants.parse("last_va").label == "Last V+A"
 
 

@@ -1,54 +1,67 @@
-"""The optimiser and its schedule against torch's own."""
+"""The optimiser, its schedule and the stack of runs against torch's own."""
 
 import pytest
 import torch
+from torch import nn
 
-from stages.train.optimiser import Adam, Plateau
+from stages.train import optimiser
+from stages.train.layers import ALIGNED, Linear
+from stages.train.stack import Stack
+
+RUNS = 3
 
 
-def networks() -> list[torch.nn.Module]:
+def networks() -> list[nn.Module]:
+    return [nn.Sequential(Linear(3, 5), Linear(5, 2)).double() for _ in range(RUNS)]
+
+
+@pytest.mark.parametrize("kind", ["compiled", "plain"])
+def test_a_stack_with_adam_is_torchs_models_one_by_one(kind, monkeypatch):
     torch.manual_seed(0)
-    first = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Linear(5, 2)).double()
-    second = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Linear(5, 2)).double()
-    second.load_state_dict(first.state_dict())
-    return [first, second]
+    separate = [nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)).double() for _ in range(RUNS)]
+    stack = Stack(networks()[0])
+    states = torch.stack([optimiser.fresh(stack.vector(network)) for network in separate])
+    references = [torch.optim.Adam(network.parameters(), lr=0.01 * (run + 1)) for run, network in enumerate(separate)]
+    if kind == "plain":
+        monkeypatch.setattr(optimiser, "_on_cpu", lambda states: False)
+    for step in range(1, 21):
+        x = torch.randn(RUNS, 7, 3, dtype=torch.float64)
+        active = [0, 2] if step == 13 else [0, 1, 2]  # the second run makes a step less
+        part = states[active]
+        stack.use(part[:, 0])(x[active]).square().sum().backward()
+        steps = [step - (run == 1 and step > 13) for run in active]
+        optimiser.step(part, stack.gradient(), steps, [0.01 * (run + 1) for run in active])
+        states[active] = part
+        for run in active:
+            separate[run](x[run]).square().sum().backward()
+            references[run].step()
+            references[run].zero_grad()
+    for run, network in enumerate(separate):
+        for (name, expected), actual in zip(
+            network.named_parameters(), stack.named(states[run, 0]).items(), strict=True
+        ):
+            assert actual[0] == name
+            torch.testing.assert_close(actual[1], expected.detach(), rtol=1e-11, atol=1e-13)
+    assert all(parameter.grad is None for parameter in stack.parameters)
 
 
-def test_adam_is_torchs():
-    ours, theirs = networks()
-    optimiser, reference = Adam(ours, 0.01), torch.optim.Adam(theirs.parameters(), lr=0.01)
-    generator = torch.Generator().manual_seed(1)
-    for step in range(20):
-        x = torch.randn(7, 3, generator=generator, dtype=torch.float64)
-        if step == 10:
-            optimiser.learning_rate = reference.param_groups[0]["lr"] = 0.001
-        for network in (ours, theirs):
-            network(x).square().sum().backward()
-        optimiser.step()
-        reference.step()
-        reference.zero_grad()
-        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
-            assert a.grad is None
-
-
-def test_weights_loaded_later_are_the_ones_trained():
-    ours, theirs = networks()
-    optimiser = Adam(ours, 0.01)
-    ours.load_state_dict({name: value + 1 for name, value in theirs.state_dict().items()})
-    torch.testing.assert_close(optimiser.vector[:15].view(5, 3), theirs[0].weight + 1)
+def test_parameters_lie_aligned_in_a_runs_vector():
+    stack = Stack(networks()[0])
+    assert stack.starts == [0, ALIGNED, 2 * ALIGNED, 3 * ALIGNED]
+    vectors = torch.arange(RUNS * stack.size, dtype=torch.float64).view(RUNS, -1)
+    network = stack.use(vectors)
+    assert network[1].bias.tolist() == [[run * stack.size + 3 * ALIGNED + i for i in range(2)] for run in range(RUNS)]
 
 
 @pytest.mark.parametrize("patience", [0, 1, 3])
 def test_the_schedule_is_torchs(patience):
-    ours, theirs = networks()
-    optimiser, reference = Adam(ours, 0.01), torch.optim.Adam(theirs.parameters(), lr=0.01)
-    schedule = Plateau(optimiser, factor=0.1, patience=patience)
+    schedule = optimiser.Plateau(0.01, factor=0.1, patience=patience)
+    reference = torch.optim.Adam(nn.Linear(3, 5).parameters(), lr=0.01)
     expected = torch.optim.lr_scheduler.ReduceLROnPlateau(reference, factor=0.1, patience=patience)
     generator = torch.Generator().manual_seed(patience)
     losses = 1 / (1 + torch.arange(15.0)) ** 0.01 + 0.01 * torch.rand(15, generator=generator)
     for loss in [*losses.tolist(), *[2.0] * 40]:
         schedule.step(loss)
         expected.step(loss)
-        assert optimiser.learning_rate == pytest.approx(reference.param_groups[0]["lr"], rel=1e-12)
-    assert optimiser.learning_rate < 1e-7
+        assert schedule.rate == pytest.approx(reference.param_groups[0]["lr"], rel=1e-12)
+    assert schedule.rate < 1e-7

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +17,8 @@ from torch.nn import functional as F
 
 from stages import features, params
 from stages.train import data, protocol
-from tests.conftest import Study
+from stages.train.stack import Stack
+from tests.conftest import Study, changed
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +40,99 @@ def trained(tmp_path_factory) -> Study:
     return study
 
 
+def batches_of(corpus: features.Features, modalities: list[str], size: int) -> data.Batches:
+    """Batches as a model that attends to padding reads them."""
+    return data.Batches(
+        corpus, modalities, size=size, padding_is_data=True, dtype=torch.float64, device=torch.device("cpu")
+    )
+
+
+def changed_params(study: Study, **changes) -> params.Params:
+    """The study's params with some keys changed."""
+    return params.Params.model_validate(changed(yaml.safe_load((study.folder / "params.yaml").read_text()), changes))
+
+
 def outputs(study: Study, variant: str, seed: int) -> dict[str, bytes]:
     folder = study.folder / f"runs/{variant}/seed{seed}"
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_one_worker_gives_the_bytes_of_two(trained):
-    two = outputs(trained, "cross_tva", 1)
-    trained.set(train__workers=1)
+@pytest.mark.parametrize(("workers", "together"), [(1, 1), (1, 3), (3, 2)])
+def test_the_bytes_do_not_depend_on_what_is_trained_beside(workers, together, trained):
+    before = outputs(trained, "cross_tva", 1)
+    trained.set(train__workers=workers, train__together=together)
     trained.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
-    assert outputs(trained, "cross_tva", 1) == two
-    assert list(two) == ["curves.csv", *(f"fold{i}.safetensors" for i in range(1, 6)), "predictions.parquet"]
+    assert outputs(trained, "cross_tva", 1) == before
+    assert list(before) == ["curves.csv", *(f"fold{i}.safetensors" for i in range(1, 6)), "predictions.parquet"]
+    trained.set(train__workers=2, train__together="auto")
+
+
+@pytest.mark.parametrize("variant", params.load().variants)
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_run_is_the_same_whatever_is_beside_it(variant, precision, trained):
+    """Sizes that are odd, and batches that are not full."""
+    corpus, folds = (
+        features.read(trained.folder / "data/features"),
+        features.read_folds(trained.folder / "data/folds.csv"),
+    )
+    rows = {
+        fold: {part: some[: 41 + fold] for part, some in features.fold_rows(corpus, folds, fold).items()}
+        for fold in (1, 2, 3)
+    }
+    config = changed_params(
+        trained,
+        model__hidden=5,
+        model__heads=2,
+        model__classifier=7,
+        train__precision=precision,
+        train__protocol__batch_size=13,
+        train__protocol__max_epochs=2,
+    )
+    keys = [(seed, fold) for seed in (1, 2) for fold in (1, 2, 3)]
+    alone, beside = (dict(protocol.train(variant, keys, rows, corpus, config, together=n)) for n in (1, 4))
+    for key in keys:
+        assert alone[key].epochs == beside[key].epochs
+        np.testing.assert_array_equal(alone[key].probabilities, beside[key].probabilities)
+        for name, weight in alone[key].weights.items():
+            assert torch.equal(weight, beside[key].weights[name]), name
+
+
+def test_more_seeds_are_trained_ahead_and_found_done(trained):
+    study = trained
+    before = (study.folder / "params.yaml").read_text()
+    shutil.rmtree(study.folder / ".work")
+    study.set(seeds=[4, 5, 6], train__protocol__patience=1)
+    studies = {}
+    for together in (1, 8):
+        study.set(train__together=together, train__workers=2)
+        for seed in (4, 5, 6):
+            study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", str(seed))
+            done = {path.name for path in (study.folder / ".work").glob("*/seed*")}
+            assert done == (
+                {f"seed{s}_fold{f}" for s in range(seed + 1, 7) for f in range(1, 6)} if together == 8 else set()
+            )
+        studies[together] = [outputs(study, "self_v", seed) for seed in (4, 5, 6)]
+        shutil.rmtree(study.folder / ".work")
+    assert studies[1] == studies[8]
+    # Seeds whose outputs are written are not trained again, other params' results are not used.
+    study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "6")
+    study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "4")
+    assert {path.name for path in (study.folder / ".work").glob("*/seed*")} == {f"seed5_fold{f}" for f in range(1, 6)}
+    study.set(train__protocol__learning_rate=0.02)
+    study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "5")
+    assert outputs(study, "self_v", 5) != studies[8][1]
+    (study.folder / "params.yaml").write_text(before)
+
+
+def test_two_processes_do_not_train_the_same_seed(trained):
+    command = ["python", "-m", "stages.train", "--variant", "self_v", "--seed", "9"]
+    both = [
+        subprocess.Popen(command, cwd=trained.folder, env=trained.environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = sorted(process.communicate()[1] for process in both)
+    assert [process.returncode for process in both] == [0, 0]
+    assert errors == ["", "self_v seed 9: another process trains it; waiting for its end\n"]
 
 
 def test_predictions_are_those_of_the_test_parts(trained):
@@ -91,19 +175,20 @@ def test_the_best_epochs_weights_were_tested(trained):
         rows = features.fold_rows(corpus, folds, fold)
         network = protocol.model.build("cross_tva", protocol.shape(corpus), config.model)
         network.load_state_dict(load_file(run / f"fold{fold}.safetensors"))
-        batches = data.Batches(
-            corpus,
-            ["text", "video", "audio"],
-            pad_text=True,
-            dtype=torch.float32,
-            device=torch.device("cpu"),
-            scaler=data.scaler(corpus.sequences["audio"], rows["train"]),
-        )
-        logits, labels = protocol.predict(network, batches(rows["dev"], 7))
+        network.double()
+        stack = Stack(network)
+        stack.use(stack.vector(network)[None]).eval()
+        scaler = data.scaler(corpus.sequences["audio"], rows["train"])
+
+        def predict(rows, network=network, scaler=scaler):
+            batch = batches_of(corpus, ["text", "video", "audio"], size=len(rows))([rows], [scaler])
+            return network(batch.sequences)[0, : len(rows)].detach(), batch.labels[0, : len(rows)]
+
+        logits, labels = predict(rows["dev"])
         best = curves[curves["fold"] == fold].sort_values("dev_accuracy", ascending=False, kind="stable").iloc[0]
         assert (logits.argmax(1) == labels).double().mean().item() == pytest.approx(best["dev_accuracy"])
         assert F.cross_entropy(logits, labels).item() == pytest.approx(best["dev_loss"], rel=1e-5)
-        logits, _ = protocol.predict(network, batches(rows["test"], 7))
+        logits, _ = predict(rows["test"])
         expected = table[table["fold"] == fold].filter(like="probability_")
         np.testing.assert_allclose(logits.softmax(1), expected, atol=1e-5)
 
@@ -126,20 +211,27 @@ def test_a_constant_feature_is_centred_not_divided_by_zero():
 
 def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained):
     corpus = features.read(trained.folder / "data/features")
-    batches = data.Batches(
-        corpus, ["audio", "text"], scaler=None, pad_text=True, dtype=torch.float64, device=torch.device("cpu")
-    )
-    rows = np.array([5, 0, 9])
-    ((sequences, labels),) = batches(rows, 32)
-    audio, lengths = sequences["audio"]
-    assert audio.shape[1] == lengths.max()
-    for i, row in enumerate(rows):
-        np.testing.assert_array_equal(audio[i, : lengths[i]], corpus.sequences["audio"][row])
-        assert (audio[i, lengths[i] :] == 0).all()
-        words = corpus.sequences["text"][row]
-        np.testing.assert_array_equal(sequences["text"][0][i, : len(words)], corpus.embedding[words].astype(float))
-    assert sequences["text"][0].shape[1] == corpus.sequences["text"].longest
-    assert labels.tolist() == corpus.label[rows].tolist()
+    rows = [np.array([5, 0, 9]), np.array([7])]
+    mean, deviation = np.float32(1.5), np.float32(2)
+    batch = batches_of(corpus, ["audio", "text"], size=5)(rows, [None, (mean, deviation)])
+    (audio, audio_lengths), (text, text_lengths) = batch.sequences["audio"], batch.sequences["text"]
+    longest = corpus.meta.longest
+    assert audio.shape == (2, longest["audio"], 16, 16)  # five utterances are filled up to sixteen
+    assert text.shape == (2, longest["text"], 16, 16)
+    assert batch.real.tolist() == [[1.0] * 3 + [0.0] * 13, [1.0] + [0.0] * 15]
+    for run, run_rows in enumerate(rows):
+        assert batch.labels[run, : len(run_rows)].tolist() == corpus.label[run_rows].tolist()
+        for name, lengths in (("audio", audio_lengths), ("text", text_lengths)):
+            own = corpus.sequences[name].lengths[run_rows].tolist()
+            assert lengths[run].tolist() == own + [0] * (16 - len(own))
+        for i, row in enumerate(run_rows):
+            frames, words = corpus.sequences["audio"][row], corpus.sequences["text"][row]
+            np.testing.assert_array_equal(
+                audio[run, : len(frames), i], (frames - mean) / deviation if run == 1 else frames
+            )
+            assert (audio[run, len(frames) :, i] == 0).all()
+            np.testing.assert_array_equal(text[run, : len(words), i], corpus.embedding[words].astype(float))
+        assert (audio[run, :, len(run_rows) :] == 0).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0])
@@ -147,20 +239,13 @@ def test_padding_with_a_vector_of_its_own_is_data(value, trained):
     corpus = features.read(trained.folder / "data/features")
     embedding = corpus.embedding.copy()
     embedding[0] = value
-    batches = data.Batches(
-        dataclasses.replace(corpus, embedding=embedding),
-        ["text"],
-        scaler=None,
-        pad_text=True,
-        dtype=torch.float64,
-        device=torch.device("cpu"),
-    )
     rows = np.array([5, 0, 9])
-    values, lengths = next(batches(rows, 32))[0]["text"]
+    batches = batches_of(dataclasses.replace(corpus, embedding=embedding), ["text"], size=3)
+    values, lengths = batches([rows], [None]).sequences["text"]
     words = corpus.sequences["text"]
-    assert lengths.tolist() == (words.lengths[rows].tolist() if value == 0 else [words.longest] * 3)
-    for sequence, length in zip(values, lengths, strict=True):
-        assert (sequence[length:] == 0).all()
+    assert lengths[0, :3].tolist() == (words.lengths[rows].tolist() if value == 0 else [words.longest] * 3)
+    for i, length in enumerate(lengths[0].tolist()):
+        assert (values[0, length:, i] == 0).all()
 
 
 def test_a_loss_that_explodes_is_said(trained):
@@ -221,7 +306,7 @@ def test_a_killed_worker_is_said_and_leaves_nothing(trained, endless):
     os.kill(workers(endless)[0], signal.SIGKILL)
     assert endless.wait() == 1
     message = endless.stderr.read()
-    assert "error: self_a seed 7: a worker process was killed" in message
+    assert "error: self_a: a worker process was killed" in message
     assert "Traceback" not in message
     assert workers(endless) == []
     assert not (trained.folder / "runs/self_a").exists()

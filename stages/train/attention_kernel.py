@@ -23,13 +23,14 @@ def threshold(dropout: float) -> np.uint32:
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def forward(q, k, heads, queries, keys, drop, key, pooled, peaks, sums):
-    """Fill `pooled` [B, H, S] and, for `backward`, each row's greatest score and sum: `peaks`, `sums` [B, H, T].
+def forward(q, k, heads, queries, keys, drop, words, pooled, peaks, sums):
+    """Fill `pooled` [N, H, S] and, for `backward`, each row's greatest score and sum: `peaks`, `sums` [N, H, T].
 
-    q [B, T, D] (scaled) and k [B, S, D], heads side by side; `queries` and `keys` [B]: how many of them count (at
-    least 1); `drop`: `threshold`; `key`: of the generator.
+    q [N, T, D] (scaled) and k [N, S, D], heads side by side, of N = R · B samples; `queries` and `keys` [N]: how many
+    of them count (at least 1); `drop`: `threshold`; `words` [R]: keys of the runs' generators.
     """
     batch, _, width = q.shape
+    alike = batch // len(words)
     size = width // heads
     padded = -(-size // ROWS) * ROWS
     across, rows = np.zeros((padded, k.shape[1]), q.dtype), np.zeros((ROWS, padded), q.dtype)
@@ -39,7 +40,7 @@ def forward(q, k, heads, queries, keys, drop, key, pooled, peaks, sums):
         for h in range(heads):
             _transpose(k[b], h * size, size, n, across)
             total[:] = 0
-            sample = _mix(np.uint32(key) ^ np.uint32((b * heads + h) * 0x9E3779B9))
+            sample = _mix(words[b // alike] ^ np.uint32((b % alike * heads + h) * 0x9E3779B9))
             for first in range(0, queries[b], ROWS):
                 count = min(ROWS, queries[b] - first)
                 _scores(q[b], first, count, h * size, size, across, n, rows, scores)
@@ -62,9 +63,10 @@ def forward(q, k, heads, queries, keys, drop, key, pooled, peaks, sums):
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def backward(q, k, heads, queries, keys, drop, key, peaks, sums, grad, grad_q, grad_k):
-    """Fill the gradients of q and k, given that of `pooled`: `grad` [B, H, S]."""
+def backward(q, k, heads, queries, keys, drop, words, peaks, sums, grad, grad_q, grad_k):
+    """Fill the gradients of q and k, given that of `pooled`: `grad` [N, H, S]."""
     batch, _, width = q.shape
+    alike = batch // len(words)
     size = width // heads
     padded = -(-size // ROWS) * ROWS
     across, grad_across = np.zeros((padded, k.shape[1]), q.dtype), np.zeros((padded, k.shape[1]), q.dtype)
@@ -80,7 +82,7 @@ def backward(q, k, heads, queries, keys, drop, key, peaks, sums, grad, grad_q, g
             grad_across[:] = 0
             for s in range(n):
                 shares[s] = grad[b, h, s] * share
-            sample = _mix(np.uint32(key) ^ np.uint32((b * heads + h) * 0x9E3779B9))
+            sample = _mix(words[b // alike] ^ np.uint32((b % alike * heads + h) * 0x9E3779B9))
             for first in range(0, queries[b], ROWS):
                 count = min(ROWS, queries[b] - first)
                 _scores(q[b], first, count, h * size, size, across, n, rows, scores)

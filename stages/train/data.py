@@ -1,61 +1,83 @@
-"""Batches of one fold's utterances, cut from the memory-mapped features."""
+"""Batches of utterances, cut from the memory-mapped features."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stages.features import Features, Ragged
+from stages.train.layers import ALIGNED
 
 CHUNK = 1 << 20  # frames that the scaler reads at a time
 
-Batch = tuple[dict[str, tuple[Tensor, Tensor]], Tensor]
-"""Modality → (values [B, T, F], zero beyond the lengths [B]), and labels [B]."""
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Utterances of R runs, filled up with empty ones to one size that keeps every run's values aligned."""
+
+    sequences: dict[str, tuple[Tensor, Tensor]]
+    """Modality → values [R, T, B, F], zero beyond the lengths [R, B]."""
+    labels: Tensor
+    """[R, B]"""
+    real: Tensor
+    """[R, B]: 1 for utterances, 0 for what was filled."""
 
 
 class Batches:
-    """Cuts batches for some modalities; audio is standardised with `scaler`, words become their vectors."""
+    """Cuts batches for some modalities: audio is standardised, words become their vectors.
+
+    All have the same shape, the corpus's longest sequences: so a run's results do not depend on what is beside it.
+    """
 
     def __init__(
         self,
         features: Features,
         modalities: list[str],
         *,
-        scaler: tuple[np.ndarray, np.ndarray] | None,
-        pad_text: bool,
+        size: int,
+        padding_is_data: bool,
         dtype: torch.dtype,
         device: torch.device,
     ):
-        """`scaler`: mean and standard deviation of each audio feature. `pad_text`: to the corpus's longest sequence,
-        where the model reads padding, rather than the batch's."""
-        self.features, self.modalities, self.scaler = features, modalities, scaler
-        self.pad_text, self.dtype, self.device = pad_text, dtype, device
+        """`size`: utterances; `padding_is_data`: whether the model reads the padding token's vector."""
+        self.features, self.modalities, self.size = features, modalities, size
+        self.filled = -(-size // ALIGNED) * ALIGNED
+        self.dtype, self.device = dtype, device
         self.embedding = torch.from_numpy(features.embedding).to(device, dtype)
-        self.padding_is_data = pad_text and bool(features.embedding[0].any())
+        self.padding_is_data = padding_is_data and bool(features.embedding[0].any())
 
-    def __call__(self, rows: np.ndarray, size: int) -> Iterator[Batch]:
-        """The utterances `rows` in their order, `size` at a time."""
-        for start in range(0, len(rows), size):
-            batch = rows[start : start + size]
-            sequences = {name: self._sequence(name, batch) for name in self.modalities}
-            yield sequences, torch.from_numpy(self.features.label[batch]).to(self.device)
+    def __call__(self, rows: list[np.ndarray], scalers: list[tuple[np.ndarray, np.ndarray] | None]) -> Batch:
+        """A batch of each run's utterances `rows`; its scaler: mean and standard deviation of each audio feature."""
+        counts = np.array([len(run) for run in rows])
+        labels = np.zeros((len(rows), self.filled), np.int64)
+        for row, run in zip(labels, rows, strict=True):
+            row[: len(run)] = self.features.label[run]
+        return Batch(
+            sequences={name: self._sequences(name, rows, scalers) for name in self.modalities},
+            labels=torch.from_numpy(labels).to(self.device),
+            real=torch.from_numpy(np.arange(self.filled) < counts[:, None]).to(self.device, torch.float32),
+        )
 
-    def _sequence(self, modality: str, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _sequences(self, modality: str, rows: list[np.ndarray], scalers: list) -> tuple[Tensor, Tensor]:
         ragged = self.features.sequences[modality]
-        lengths = ragged.lengths[rows]
-        values = np.concatenate([ragged[row] for row in rows])
-        if modality == "audio" and self.scaler is not None:
-            mean, deviation = self.scaler
-            values = (values - mean) / deviation
-        pad_text = modality == "text" and self.pad_text
-        longest = ragged.longest if pad_text else max(1, int(lengths.max()))
-        padded = np.zeros((len(rows), longest, *values.shape[1:]), dtype=values.dtype)
-        padded[np.arange(longest) < lengths[:, None]] = values
-        tensor = torch.from_numpy(padded).to(self.device)
-        tensor = self.embedding[tensor] if modality == "text" else tensor.to(self.dtype)
-        if modality == "text" and self.padding_is_data:
-            lengths = np.full_like(lengths, longest)
+        lengths = np.zeros((len(rows), self.filled), np.int64)
+        frame = ragged.values.shape[1:]
+        values = np.zeros((len(rows), ragged.longest, self.filled, *frame), ragged.values.dtype)
+        for run, (run_rows, scaler) in enumerate(zip(rows, scalers, strict=True)):
+            lengths[run, : len(run_rows)] = ragged.lengths[run_rows]
+            for b, row in enumerate(run_rows):
+                sequence = ragged[row]
+                if modality == "audio" and scaler is not None:
+                    sequence = (sequence - scaler[0]) / scaler[1]
+                values[run, : len(sequence), b] = sequence
+        if modality == "text":
+            tensor = self.embedding[torch.from_numpy(values).to(self.device)]
+            if self.padding_is_data:
+                lengths[:] = ragged.longest
+        else:
+            tensor = torch.from_numpy(values).to(self.device, self.dtype)
         return tensor, torch.from_numpy(lengths).to(self.device)
 
 

@@ -1,7 +1,7 @@
 """The fusion mechanisms: encodings of some modalities → one vector an utterance.
 
-A mechanism is a function (modalities, sizes) → module. The module has a `size` and maps `Encodings` to [B, size].
-`stages/variants.py` gives it its name.
+A mechanism is a function (modalities, sizes) → module. The module has a `size` and maps `Encodings` to [R, B, size],
+for R runs at once: `layers.py` has its `Linear` and `Dropout`. `stages/variants.py` gives it its name.
 """
 
 import math
@@ -12,12 +12,12 @@ from itertools import permutations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stages.train import attention_kernel
+from stages.train.layers import Dropout, Linear, linear
 
 Encodings = dict[str, tuple[Tensor, Tensor | None]]
-"""Modality → encoding [B, T, D] and how many of its positions hold data [B], None: all."""
+"""Modality → encoding [R, B, T, D] and how many of its positions hold data [R, B], None: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,71 +35,84 @@ class Sizes:
 class AveragedAttention(nn.Module):
     """mean_t MHA(Q, K, V)[t]: multi-head attention (paper, Eqs. 3-6), averaged over the target's positions.
 
-    Target [B, T, D] (Q), source [B, S, D] (K = V) → [B, D]. The average over the target commutes with everything
-    after the softmax, so it is taken first: of the weights, not of T output vectors. On the CPU the averaged weights
-    are computed by compiled loops (`attention_kernel.py`), elsewhere by torch's own operations.
+    Target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, D]. The average over the target commutes with
+    everything after the softmax, so it is taken first: of the weights, not of T output vectors. On the CPU the averaged
+    weights are computed by compiled loops (`attention_kernel.py`), elsewhere by torch's own operations.
     """
 
     def __init__(self, sizes: Sizes):
         super().__init__()
-        self.heads, self.dropout = sizes.heads, sizes.dropout
+        self.heads, self.dropout = sizes.heads, Dropout(sizes.dropout)
         # Initialised as nn.MultiheadAttention is.
         self.in_proj_weight = nn.Parameter(torch.empty(3 * sizes.width, sizes.width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * sizes.width))
-        self.out_proj = nn.Linear(sizes.width, sizes.width)
+        self.out_proj = Linear(sizes.width, sizes.width)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(
         self, target: Tensor, source: Tensor, target_lengths: Tensor | None, source_lengths: Tensor | None
     ) -> Tensor:
-        """`target_lengths` and `source_lengths` [B]: how many positions count, at least 1; None: all."""
-        weight, bias = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        """`target_lengths` and `source_lengths` [R, B]: how many positions count, at least 1; None: all."""
+        weight, bias = self.in_proj_weight.chunk(3, dim=1), self.in_proj_bias.chunk(3, dim=1)
         scale = math.sqrt(self.heads / target.shape[-1])
-        q = F.linear(target, weight[0] * scale, bias[0] * scale)  # (B, T, D)
-        k = F.linear(source, weight[1], bias[1])  # (B, S, D)
-        dropout = self.dropout if self.training else 0.0
-        average = CompiledWeights.apply if q.device.type == "cpu" else averaged_weights
-        pooled = average(q, k, self.heads, dropout, target_lengths, source_lengths)  # (B, H, S)
-        context = (pooled @ source).transpose(0, 1)  # (H, B, D)
-        values = context @ weight[2].unflatten(0, (self.heads, -1)).transpose(1, 2)  # (H, B, D / H)
+        q = linear(target, weight[0] * scale, bias[0] * scale)  # (R, B, T, D)
+        k = linear(source, weight[1], bias[1])  # (R, B, S, D)
+        average = compiled_weights if q.device.type == "cpu" else averaged_weights
+        pooled = average(q, k, self.heads, self.dropout, target_lengths, source_lengths)  # (R, B, H, S)
+        context = (pooled @ source).transpose(1, 2)  # (R, H, B, D)
+        # Not a view, which a single run's would be: products depend on how their operands lie.
+        values = linear(context.contiguous().flatten(0, 1), weight[2].unflatten(1, (self.heads, -1)).flatten(0, 1))
+        values = values.unflatten(0, context.shape[:2]).transpose(1, 2)  # (R, B, H, D / H)
         # With dropout a head's weights need not sum to 1: the value bias counts as often as they do.
-        values = values.transpose(0, 1) + pooled.sum(-1, keepdim=True) * bias[2].unflatten(0, (self.heads, -1))
-        return self.out_proj(values.flatten(1))
+        values = values + pooled.sum(-1, keepdim=True) * bias[2].unflatten(1, (self.heads, -1))[:, None]
+        return self.out_proj(values.flatten(2))
 
 
 def averaged_weights(
-    q: Tensor, k: Tensor, heads: int, dropout: float, q_lengths: Tensor | None, k_lengths: Tensor | None
+    q: Tensor, k: Tensor, heads: int, dropout: Dropout, q_lengths: Tensor | None, k_lengths: Tensor | None
 ) -> Tensor:
-    """Attention weights of queries [B, T, D] to keys [B, S, D], dropped and averaged over the queries: [B, H, S]."""
-    q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k))  # (B, H, T or S, D / H)
-    scores = q @ k.transpose(-2, -1)  # (B, H, T, S)
+    """Attention weights of queries [R, B, T, D] to keys [R, B, S, D], dropped and averaged over the queries.
+
+    q is scaled; the lengths [R, B] say how many of them count. → [R, B, H, S].
+    """
+    q, k = (x.unflatten(-1, (heads, -1)).transpose(2, 3) for x in (q, k))  # (R, B, H, T or S, D / H)
+    scores = q @ k.transpose(-2, -1)  # (R, B, H, T, S)
     if k_lengths is not None:
-        scores = scores.masked_fill(~valid(k_lengths, k.shape[2])[:, None, None], -math.inf)
-    weights = F.dropout(scores.softmax(dim=-1), dropout)
+        scores = scores.masked_fill(~valid(k_lengths, k.shape[3])[:, :, None, None], -math.inf)
+    weights = dropout(scores.softmax(dim=-1))
     if q_lengths is None:
-        return weights.mean(dim=2)
-    share = valid(q_lengths, q.shape[2]).to(weights.dtype) / q_lengths[:, None]  # (B, T)
-    return (share[:, None, None] @ weights).squeeze(2)
+        return weights.mean(dim=3)
+    share = valid(q_lengths, q.shape[3]).to(weights.dtype) / q_lengths[..., None]  # (R, B, T)
+    return (share[:, :, None, None] @ weights).squeeze(3)
 
 
-class CompiledWeights(torch.autograd.Function):
-    """`averaged_weights` by compiled loops; their generator's key is drawn from torch's global one."""
+def compiled_weights(
+    q: Tensor, k: Tensor, heads: int, dropout: Dropout, q_lengths: Tensor | None, k_lengths: Tensor | None
+) -> Tensor:
+    """`averaged_weights` by compiled loops, whose random numbers are a hash of a word that each run draws."""
+    runs, batch = q.shape[:2]
+    words = dropout.keys() if dropout.rate else np.zeros(runs, np.uint32)
+    lengths = [
+        torch.full((runs * batch,), x.shape[2]) if given is None else given.flatten()
+        for x, given in ((q, q_lengths), (k, k_lengths))
+    ]
+    q, k = (x.flatten(0, 1).to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k))
+    return _CompiledWeights.apply(q, k, heads, dropout.rate, words, *lengths).unflatten(0, (runs, batch))
+
+
+class _CompiledWeights(torch.autograd.Function):
+    """q [N, T, D] and k [N, S, D] of N = R · B samples, words [R], lengths [N] → [N, H, S]."""
 
     @staticmethod
-    def forward(ctx, q, k, heads, dropout, q_lengths, k_lengths):
-        lengths = [
-            torch.full((len(x),), x.shape[1]) if given is None else given
-            for x, given in ((q, q_lengths), (k, k_lengths))
-        ]
-        ctx.heads, ctx.drop = heads, attention_kernel.threshold(dropout)
-        ctx.key = np.uint32(torch.randint(2**32, ()).item() if dropout else 0)
+    def forward(ctx, q, k, heads, dropout, words, q_lengths, k_lengths):
+        ctx.heads, ctx.drop, ctx.words = heads, attention_kernel.threshold(dropout), words
         pooled = q.new_empty(len(q), heads, k.shape[1])
         peaks, sums = q.new_empty(2, len(q), heads, q.shape[1])
         attention_kernel.forward(
-            *_arrays(q, k), heads, *_arrays(*lengths), ctx.drop, ctx.key, *_arrays(pooled, peaks, sums)
+            *_arrays(q, k), heads, *_arrays(q_lengths, k_lengths), ctx.drop, words, *_arrays(pooled, peaks, sums)
         )
-        ctx.save_for_backward(q, k, *lengths, peaks, sums)
+        ctx.save_for_backward(q, k, q_lengths, k_lengths, peaks, sums)
         return pooled
 
     @staticmethod
@@ -107,8 +120,8 @@ class CompiledWeights(torch.autograd.Function):
         q, k, q_lengths, k_lengths, peaks, sums = ctx.saved_tensors
         grad_q, grad_k = torch.empty_like(q), torch.empty_like(k)
         arrays = _arrays(q, k, q_lengths, k_lengths, peaks, sums, grad.contiguous(), grad_q, grad_k)
-        attention_kernel.backward(*arrays[:2], ctx.heads, *arrays[2:4], ctx.drop, ctx.key, *arrays[4:])
-        return grad_q, grad_k, None, None, None, None
+        attention_kernel.backward(*arrays[:2], ctx.heads, *arrays[2:4], ctx.drop, ctx.words, *arrays[4:])
+        return grad_q, grad_k, None, None, None, None, None
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
@@ -116,22 +129,22 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 
 
 def valid(lengths: Tensor, time: int) -> Tensor:
-    """[B] → [B, T]: which positions hold data."""
-    return torch.arange(time, device=lengths.device) < lengths[:, None]
+    """[...] → [..., T]: which positions hold data."""
+    return torch.arange(time, device=lengths.device) < lengths[..., None]
 
 
 def statistical_pooling(vectors: Tensor) -> Tensor:
-    """[B, M, D] → [B, 2D]: mean and unbiased standard deviation across the modules' vectors (paper, Fig. 1)."""
-    mean = vectors.mean(dim=1)
-    variance = (vectors - mean[:, None]).square().sum(dim=1) / (vectors.shape[1] - 1)
+    """[R, B, M, D] → [R, B, 2D]: mean and unbiased standard deviation across the modules' vectors (paper, Fig. 1)."""
+    mean = vectors.mean(dim=2)
+    variance = (vectors - mean[:, :, None]).square().sum(dim=2) / (vectors.shape[2] - 1)
     # As torch.std, which is slow on this axis; like it, equal vectors get a gradient of 0, not NaN.
     deviation = variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
-    return torch.cat([mean, deviation], dim=1)
+    return torch.cat([mean, deviation], dim=2)
 
 
 def concatenation(vectors: Tensor) -> Tensor:
-    """[B, M, D] → [B, M · D]."""
-    return vectors.flatten(1)
+    """[R, B, M, D] → [R, B, M · D]."""
+    return vectors.flatten(2)
 
 
 class Attention(nn.Module):
@@ -148,7 +161,7 @@ class Attention(nn.Module):
         for (target, source), attention in zip(self.pairs, self.modules_by_pair, strict=True):
             (q, q_lengths), (kv, kv_lengths) = encodings[target], encodings[source]
             vectors.append(attention(q, kv, q_lengths, kv_lengths))
-        return self.pooling(torch.stack(vectors, dim=1))
+        return self.pooling(torch.stack(vectors, dim=2))
 
 
 class Joined(nn.Module):
@@ -160,7 +173,7 @@ class Joined(nn.Module):
         self.size = sum(mechanism.size for mechanism in mechanisms)
 
     def forward(self, encodings: Encodings) -> Tensor:
-        return torch.cat([mechanism(encodings) for mechanism in self.mechanisms], dim=1)
+        return torch.cat([mechanism(encodings) for mechanism in self.mechanisms], dim=2)
 
 
 def self_attention(modalities: list[str], sizes: Sizes) -> Attention:

@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from stages.train.exponential import exp
 
@@ -14,48 +13,61 @@ LANES = 8
 
 
 class BidirectionalGRU(nn.GRU):
-    """[B, T, I] → [B, T, 2 · hidden]: `nn.GRU` (paper, Eq. 2), its parameters and its result.
+    """[R, T, B, I] → [R, B, T, 2 · hidden]: `nn.GRU` (paper, Eq. 2), its parameters and its result, for R runs.
 
-    Called as it is, it is `nn.GRU` itself. On the CPU the encoder uses its two halves instead: the inputs of both
-    directions and all steps projected by one product, and then `recur`, the steps in a compiled loop with a written-out
-    backward pass: `nn.GRU` spends much of its time between its small operations.
+    Called as it is, each run's sequences go through `torch.gru`. On the CPU the encoder uses its two halves instead:
+    the inputs of both directions and all steps projected by one product, and then `recur`, the steps in a compiled loop
+    with a written-out backward pass: torch spends much of its time between its small operations.
     """
 
     def __init__(self, features: int, hidden: int):
-        super().__init__(features, hidden, batch_first=True, bidirectional=True)
+        super().__init__(features, hidden, bidirectional=True)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """`lengths` [B], at least 1: where given, nothing beyond them is read and the output there is 0."""
+        """`lengths` [R, B], at least 1: where given, nothing beyond them is read and the output there is 0.
+
+        On CUDA the runs' recurrences are queued on streams of their own, since one alone fills few of its processors.
+        """
+        if x.device.type != "cuda":
+            return torch.stack([self._run(r, x[r], lengths) for r in range(len(x))])
+        here, streams = torch.cuda.current_stream(), [torch.cuda.Stream() for _ in x]
+        outputs = []
+        for r, stream in enumerate(streams):
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream):
+                outputs.append(self._run(r, x[r], lengths))
+        for stream in streams:
+            here.wait_stream(stream)
+        return torch.stack(outputs)
+
+    def _run(self, r: int, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """One run's sequences [T, B, I] → [B, T, 2 · hidden]."""
+        weights = [parameter[r] for parameter in self.parameters()]
+        start = x.new_zeros(2, x.shape[1], self.hidden_size)
         if lengths is None:
-            return super().forward(x)[0]
-        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(super().forward(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+            return torch.gru(x, start, weights, True, 1, 0.0, self.training, True, False)[0].transpose(0, 1)
+        packed = pack_padded_sequence(x, lengths[r].cpu(), enforce_sorted=False)
+        data = torch.gru(packed.data, packed.batch_sizes, start, weights, True, 1, 0.0, self.training, True)[0]
+        return pad_packed_sequence(PackedSequence(data, *packed[1:]), batch_first=True, total_length=len(x))[0]
 
     def projection(self) -> tuple[Tensor, Tensor]:
-        """Weight [6h', I] and bias [6h'] that project the inputs of both directions and all gates; h' is h filled."""
-        weight, bias = (
-            torch.cat([self._filled(getattr(self, name)), self._filled(getattr(self, f"{name}_reverse"))])
-            for name in ("weight_ih_l0", "bias_ih_l0")
-        )
-        return weight.flatten(0, 1), bias.flatten()
+        """Weight [R, 6h, I] and bias [R, 6h] that project the inputs of both directions and all gates."""
+        weight, bias = self._both("weight_ih_l0"), self._both("bias_ih_l0")
+        return weight.flatten(1, 2), bias.flatten(1)
 
     def recur(self, projected: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The encoding [B, T, 2 · hidden] of projected inputs [T, B, 6h']; `lengths` as in `forward`."""
-        time, batch, _ = projected.shape
+        """The encoding [R, B, T, 2 · hidden] of projected inputs [R, T, B, 6h]; `lengths` as in `forward`."""
+        runs, time, batch, _ = projected.shape
         if lengths is None:
-            lengths = torch.full((batch,), time)
-        extra = -self.hidden_size % LANES
-        weight, bias = (
-            torch.stack([self._filled(getattr(self, name)), self._filled(getattr(self, f"{name}_reverse"))])
-            for name in ("weight_hh_l0", "bias_hh_l0")
-        )
-        weight, bias = F.pad(weight, (0, extra)).flatten(1, 2), bias.flatten(1, 2)
-        return _Recurrence.apply(projected.unflatten(-1, (2, -1)), weight, bias, lengths, self.hidden_size).flatten(2)
+            lengths = torch.full((runs, batch), time)
+        weight, bias = self._both("weight_hh_l0"), self._both("bias_hh_l0")
+        if projected.dtype == torch.bfloat16:  # of mixed precision: the loop computes in the parameters' type
+            projected = projected.float()
+        return _Recurrence.apply(projected.unflatten(-1, (2, -1)), weight, bias, lengths).flatten(3)
 
-    def _filled(self, parameter: Tensor) -> Tensor:
-        """[3h, ...] → [3, h', ...]."""
-        extra = -self.hidden_size % LANES
-        return F.pad(parameter.unflatten(0, (3, -1)), (0, 0) * (parameter.dim() - 1) + (0, extra))
+    def _both(self, name: str) -> Tensor:
+        """Both directions of a parameter, [R, 2, ...]."""
+        return torch.stack([getattr(self, name), getattr(self, f"{name}_reverse")], dim=1)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -65,69 +77,79 @@ class _Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, projected: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor, hidden: int) -> Tensor:
-        """`projected` [T, B, 2, 3h], `weight` [2, 3h, h], `bias` [2, 3h], `lengths` [B] → [B, T, 2, hidden]."""
-        time, batch, _, triple = projected.shape
-        h = triple // 3
-        output = projected.new_empty(batch, time, 2, hidden)
-        states = projected.new_zeros(2, time + 1, batch, h)  # by step, not by position
-        gates = projected.new_empty(2, time, 4, batch, h)  # r, z, n and W_n h + b_n
-        _forward(
-            projected.detach().numpy(),
-            weight.transpose(1, 2).contiguous().numpy(),
-            bias.numpy(),
-            lengths.numpy(),
-            output.numpy(),
-            states.numpy(),
-            gates.numpy(),
-        )
+    def forward(ctx, projected: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor) -> Tensor:
+        """`projected` [R, T, B, 2, 3h], `weight` [R, 2, 3h, h], `bias` [R, 2, 3h], `lengths` [R, B] → [R, B, T, 2, h].
+
+        Inside, h' is h filled up to whole vectors.
+        """
+        runs, time, batch, _, triple = projected.shape
+        hidden = triple // 3
+        filled = -(-hidden // LANES) * LANES
+        kept = time if any(ctx.needs_input_grad) else 1
+        output = projected.new_empty(runs, batch, time, 2, hidden)
+        states = projected.new_empty(runs, 2, kept + 1, batch, filled)  # by step, not by position
+        gates = projected.new_empty(runs, 2, kept, 4, batch, filled)  # r, z, n and W_n h + b_n
+        _forward(*(x.detach().numpy() for x in (projected, weight, bias, lengths, output, states, gates)))
         ctx.save_for_backward(weight, lengths, states, gates)
         return output
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         weight, lengths, states, gates = ctx.saved_tensors
-        _, time, _, batch, h = gates.shape
-        grad_projected = weight.new_empty(time, batch, 2, 3 * h)
-        grad_recalled = weight.new_empty(2, time, batch, 3 * h)  # with respect to W h + b
-        _backward(
-            grad.contiguous().numpy(),
-            weight.numpy(),
-            lengths.numpy(),
-            states.numpy(),
-            gates.numpy(),
-            grad_projected.numpy(),
-            grad_recalled.numpy(),
-        )
-        flat = grad_recalled.flatten(1, 2)  # (2, T · B, 3h)
-        grad_weight = torch.bmm(flat.transpose(1, 2), states[:, :-1].flatten(1, 2))
-        return grad_projected, grad_weight, flat.sum(1), None, None
+        runs, _, time, _, batch, filled = gates.shape
+        hidden = weight.shape[3]
+        grad_projected = weight.new_empty(runs, time, batch, 2, 3 * hidden)
+        grad_recalled = weight.new_empty(runs, 2, time, batch, 3 * filled)  # with respect to W h + b
+        arrays = (grad.contiguous(), weight, lengths, states, gates, grad_projected, grad_recalled)
+        _backward(*(x.numpy() for x in arrays))
+        flat = grad_recalled.flatten(2, 3).flatten(0, 1)  # (R · 2, T · B, 3h')
+        grad_weight = torch.bmm(flat.transpose(1, 2), states[:, :, :-1].flatten(2, 3).flatten(0, 1))
+        grad_weight = grad_weight.view(runs, 2, 3, filled, filled)[:, :, :, :hidden, :hidden].flatten(2, 3)
+        grad_bias = flat.sum(1).view(runs, 2, 3, filled)[..., :hidden].flatten(2)
+        return grad_projected, grad_weight, grad_bias, None
 
 
 @njit(cache=True, error_model="numpy")
 def _forward(projected, weight, bias, lengths, output, states, gates):
-    batch, time, _, hidden = output.shape
-    h = weight.shape[1]
-    recalled = np.empty((batch, 3 * h), weight.dtype)
-    for d in range(2):
-        for s in range(time):
-            np.dot(states[d, s], weight[d], recalled)
-            r, z, n, inner = gates[d, s, 0], gates[d, s, 1], gates[d, s, 2], gates[d, s, 3]
-            for b in range(batch):
-                t = _position(d, s, lengths[b])
-                if t >= 0:
-                    _gather(projected[t, b, d], recalled[b], bias[d], r[b], z[b], n[b], inner[b])
-                else:
-                    r[b], z[b], n[b], inner[b] = 0, 0, 0, 0
-            _activate(r.ravel(), z.ravel(), n.ravel(), inner.ravel(), states[d, s].ravel(), states[d, s + 1].ravel())
-            for b in range(batch):
-                t = _position(d, s, lengths[b])
-                if t >= 0:
-                    for j in range(hidden):
-                        output[b, t, d, j] = states[d, s + 1, b, j]
-                else:
-                    states[d, s + 1, b] = 0
-                    output[b, s, d] = 0
+    runs, batch, time, _, hidden = output.shape
+    kept, h = gates.shape[2], gates.shape[5]
+    recalled = np.empty((batch, 3 * h), output.dtype)
+    for run in range(runs):
+        for d in range(2):
+            across = _filled(weight[run, d], h).T.copy()
+            states[run, d, 0] = 0
+            for s in range(time):
+                before, after = states[run, d, s % kept], states[run, d, s % kept + 1]
+                gate = gates[run, d, s % kept]
+                if kept == 1 and s > 0:
+                    before[:] = after
+                np.dot(before, across, recalled)
+                r, z, n, inner = gate[0], gate[1], gate[2], gate[3]
+                for b in range(batch):
+                    t = _position(d, s, lengths[run, b])
+                    if t >= 0:
+                        _gather(projected[run, t, b, d], recalled[b], bias[run, d], r[b], z[b], n[b], inner[b])
+                    else:
+                        r[b], z[b], n[b], inner[b] = 0, 0, 0, 0
+                _activate(r.ravel(), z.ravel(), n.ravel(), inner.ravel(), before.ravel(), after.ravel())
+                for b in range(batch):
+                    t = _position(d, s, lengths[run, b])
+                    if t >= 0:
+                        for j in range(hidden):
+                            output[run, b, t, d, j] = after[b, j]
+                    else:
+                        after[b] = 0
+                        output[run, b, s, d] = 0
+
+
+@njit
+def _filled(weight, h):
+    """[3 · hidden, hidden] → [3h, h], with zeros."""
+    hidden = weight.shape[1]
+    filled = np.zeros((3 * h, h), weight.dtype)
+    for gate in range(3):
+        filled[gate * h : gate * h + hidden, :hidden] = weight[gate * hidden : (gate + 1) * hidden]
+    return filled
 
 
 @njit
@@ -140,16 +162,18 @@ def _position(d, s, length):
 
 @njit(fastmath={"contract"}, error_model="numpy")
 def _gather(x, w, bias, r, z, n, inner):
-    """What the gates of one sequence are functions of: x + W h + b, for n its two parts."""
-    h = len(r)
-    for j in range(h):
+    """What the gates of one sequence are functions of: x + W h + b, for n its two parts; 0 in what is filled."""
+    hidden, h = len(x) // 3, len(r)
+    for j in range(hidden):
         r[j] = x[j] + w[j] + bias[j]
-    for j in range(h):
-        z[j] = x[h + j] + w[h + j] + bias[h + j]
-    for j in range(h):
-        n[j] = x[2 * h + j]
-    for j in range(h):
-        inner[j] = w[2 * h + j] + bias[2 * h + j]
+    for j in range(hidden):
+        z[j] = x[hidden + j] + w[h + j] + bias[hidden + j]
+    for j in range(hidden):
+        n[j] = x[2 * hidden + j]
+    for j in range(hidden):
+        inner[j] = w[2 * h + j] + bias[2 * hidden + j]
+    for j in range(hidden, h):
+        r[j], z[j], n[j], inner[j] = 0, 0, 0, 0
 
 
 @njit(fastmath={"contract"}, error_model="numpy")
@@ -168,42 +192,45 @@ def _activate(r, z, n, inner, before, state):
 
 @njit(cache=True, error_model="numpy")
 def _backward(grad, weight, lengths, states, gates, grad_projected, grad_recalled):
-    batch, time, _, hidden = grad.shape
-    h = weight.shape[2]
-    carried, product = np.empty((batch, h), weight.dtype), np.empty((batch, h), weight.dtype)
-    grad_r, grad_z = np.empty((batch, h), weight.dtype), np.empty((batch, h), weight.dtype)
-    grad_n, grad_inner = np.empty((batch, h), weight.dtype), np.empty((batch, h), weight.dtype)
-    for d in range(2):
-        carried[:] = 0
-        for s in range(time - 1, -1, -1):
-            for b in range(batch):
-                t = _position(d, s, lengths[b])
-                if t >= 0:
-                    for j in range(hidden):
-                        carried[b, j] += grad[b, t, d, j]
-            _activate_back(
-                carried.ravel(),
-                gates[d, s, 0].ravel(),
-                gates[d, s, 1].ravel(),
-                gates[d, s, 2].ravel(),
-                gates[d, s, 3].ravel(),
-                states[d, s].ravel(),
-                grad_r.ravel(),
-                grad_z.ravel(),
-                grad_n.ravel(),
-                grad_inner.ravel(),
-            )
-            for b in range(batch):
-                t = _position(d, s, lengths[b])
-                if t >= 0:
-                    _scatter(grad_r[b], grad_z[b], grad_n[b], grad_projected[t, b, d])
-                    _scatter(grad_r[b], grad_z[b], grad_inner[b], grad_recalled[d, s, b])
-                else:
-                    grad_recalled[d, s, b] = 0
-                    grad_projected[s, b, d] = 0
-                    carried[b] = 0
-            np.dot(grad_recalled[d, s], weight[d], product)
-            carried += product
+    runs, batch, time, _, hidden = grad.shape
+    h = gates.shape[5]
+    carried, product = np.empty((batch, h), grad.dtype), np.empty((batch, h), grad.dtype)
+    grad_r, grad_z = np.empty((batch, h), grad.dtype), np.empty((batch, h), grad.dtype)
+    grad_n, grad_inner = np.empty((batch, h), grad.dtype), np.empty((batch, h), grad.dtype)
+    for run in range(runs):
+        for d in range(2):
+            across = _filled(weight[run, d], h)
+            carried[:] = 0
+            for s in range(time - 1, -1, -1):
+                for b in range(batch):
+                    t = _position(d, s, lengths[run, b])
+                    if t >= 0:
+                        for j in range(hidden):
+                            carried[b, j] += grad[run, b, t, d, j]
+                _activate_back(
+                    carried.ravel(),
+                    gates[run, d, s, 0].ravel(),
+                    gates[run, d, s, 1].ravel(),
+                    gates[run, d, s, 2].ravel(),
+                    gates[run, d, s, 3].ravel(),
+                    states[run, d, s].ravel(),
+                    grad_r.ravel(),
+                    grad_z.ravel(),
+                    grad_n.ravel(),
+                    grad_inner.ravel(),
+                )
+                for b in range(batch):
+                    t = _position(d, s, lengths[run, b])
+                    recalled = grad_recalled[run, d, s, b]
+                    recalled[:h], recalled[h : 2 * h], recalled[2 * h :] = grad_r[b], grad_z[b], grad_inner[b]
+                    if t >= 0:
+                        _scatter(grad_r[b], grad_z[b], grad_n[b], grad_projected[run, t, b, d])
+                    else:
+                        recalled[:] = 0
+                        grad_projected[run, s, b, d] = 0
+                        carried[b] = 0
+                np.dot(grad_recalled[run, d, s], across, product)
+                carried += product
 
 
 @njit(fastmath={"contract"}, error_model="numpy")
@@ -224,10 +251,11 @@ def _activate_back(carried, r, z, n, inner, before, grad_r, grad_z, grad_n, grad
 
 @njit
 def _scatter(r, z, n, out):
-    h = len(r)
-    for j in range(h):
+    """The gates' gradients side by side, without what is filled."""
+    hidden = len(out) // 3
+    for j in range(hidden):
         out[j] = r[j]
-    for j in range(h):
-        out[h + j] = z[j]
-    for j in range(h):
-        out[2 * h + j] = n[j]
+    for j in range(hidden):
+        out[hidden + j] = z[j]
+    for j in range(hidden):
+        out[2 * hidden + j] = n[j]

@@ -1,20 +1,20 @@
-"""One line that says how far a stage's trainings are, kept up to date on a terminal and left out elsewhere."""
+"""One line that says how far a stage's runs are, kept up to date on a terminal and left out elsewhere."""
 
 import sys
 import time
 
 from tqdm import tqdm
 
-from stages.train.protocol import Epoch
+from stages.train.protocol import Epoch, Key
 
 
 class Progress:
-    """Follows the folds of one stage; use it as a context manager."""
+    """Follows the runs of one stage; use it as a context manager."""
 
-    def __init__(self, name: str, folds: list[int], patience: int):
-        self.name, self.folds, self.patience = name, folds, patience
-        self.best: dict[int, tuple[float, int]] = {}  # fold → best development accuracy and its epoch
-        self.done: dict[int, int] = {}  # fold → epochs
+    def __init__(self, variant: str, keys: list[Key], patience: int):
+        self.variant, self.keys, self.patience = variant, keys, patience
+        self.best: dict[Key, tuple[float, int]] = {}  # run → best development accuracy and its epoch
+        self.done: dict[Key, int] = {}  # run → epochs
         self.started = time.monotonic()
 
     def __enter__(self) -> "Progress":
@@ -24,19 +24,22 @@ class Progress:
     def __exit__(self, *_) -> None:
         self.line.close()
 
-    def update(self, fold: int, epoch: Epoch) -> None:
+    def update(self, key: Key, epoch: Epoch) -> None:
         """Take note of an epoch and show it."""
-        self.done[fold] = epoch.epoch
-        if epoch.dev_accuracy > self.best.get(fold, (-1.0, 0))[0]:
-            self.best[fold] = epoch.dev_accuracy, epoch.epoch
+        self.done[key] = epoch.epoch
+        if epoch.dev_accuracy > self.best.get(key, (-1.0, 0))[0]:
+            self.best[key] = epoch.dev_accuracy, epoch.epoch
         self.line.set_description_str(
-            f"{self.name}: fold {fold} of {len(self.folds)}, epoch {epoch.epoch}, "
-            f"development accuracy {epoch.dev_accuracy:.3f}, about {self._left():.0f} s left"
+            f"{self.variant}: {self._ended()} of {len(self.keys)} runs done; seed {key[0]}, fold {key[1]}: "
+            f"epoch {epoch.epoch}, development accuracy {epoch.dev_accuracy:.3f}; about {self._left():.0f} s left"
         )
 
+    def _ended(self) -> int:
+        return sum(self.done[key] - best >= self.patience for key, (_, best) in self.best.items())
+
     def _left(self) -> float:
-        """Seconds left if every fold ends a patience after its best epoch, and those to come are like those seen."""
-        ends = {fold: max(self.done[fold], best + self.patience) for fold, (_, best) in self.best.items()}
-        to_come = len(self.folds) - len(ends)
+        """Seconds left if every run ends a patience after its best epoch, and those to come are like those seen."""
+        ends = {key: max(self.done[key], best + self.patience) for key, (_, best) in self.best.items()}
+        to_come = len(self.keys) - len(ends)
         epochs = sum(ends.values()) + to_come * sum(ends.values()) / len(ends) - sum(self.done.values())
         return epochs * (time.monotonic() - self.started) / sum(self.done.values())

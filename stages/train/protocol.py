@@ -1,20 +1,34 @@
-"""The training protocol (paper, Section 3): one run of one variant on one fold."""
+"""The training protocol (paper, Section 3), for runs of one variant in lockstep."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from threadpoolctl import threadpool_limits
+from torch import Tensor
 from torch.nn import functional as F
 
 from stages import params, variants
 from stages.cli import UserError
 from stages.features import Features
-from stages.train import model
-from stages.train.data import Batches, scaler
-from stages.train.optimiser import Adam, Plateau
+from stages.train import model, optimiser
+from stages.train.data import Batch, Batches, scaler
+from stages.train.stack import Stack
+
+MOST = 8
+"""Runs trained together on a CPU at most: more gain nothing."""
+
+ENOUGH = 2**20
+"""Values of the encodings of a step's batches from which computing more at once gains nothing on a CPU."""
+
+ON_CUDA = 50
+"""Runs trained together on CUDA."""
+
+Key = tuple[int, int]
+"""Seed and fold of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,75 +55,204 @@ class Run:
     """Of the epoch with the best development accuracy, the first of them."""
 
 
+@dataclass(kw_only=True)
+class _Training:
+    """A run on its way."""
+
+    key: Key
+    rows: dict[str, np.ndarray]
+    scaler: tuple[np.ndarray, np.ndarray] | None
+    shuffle: np.random.Generator
+    generator: torch.Generator
+    """Of dropout."""
+    schedule: optimiser.Plateau
+    steps: int = 0
+    epochs: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    best: Tensor | None = None
+    """Parameters of the best epoch."""
+
+
 def train(
     variant: str,
-    seed: int,
-    fold: int,
-    rows: dict[str, np.ndarray],
+    keys: Iterable[Key],
+    rows: dict[int, dict[str, np.ndarray]],
     features: Features,
     config: params.Params,
-    report: Callable[[Epoch], None] = lambda epoch: None,
-) -> Run:
-    """Train and test one model: a pure function of its arguments, whatever runs beside it.
+    *,
+    together: int = 1,
+    report: Callable[[Key, Epoch], None] = lambda key, epoch: None,
+) -> Iterator[tuple[Key, Run]]:
+    """Train and test the models of `keys`, up to `together` of them at once; yield each as it ends.
 
-    Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
-    development accuracy does, and the weights of its best epoch are tested. `rows`: part → rows of `features`.
+    A run is a pure function of variant, key, features and params, whatever is trained beside it: on the CPU to the last
+    bit. Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
+    development accuracy does, and the weights of its best epoch are tested. `rows`: fold → part → rows of `features`.
 
     Raises
     ------
     UserError
         If a loss is not finite.
     """
-    protocol, device = config.train.protocol, resolve_device(config.train.device)
-    dtype = getattr(torch, config.train.precision)
-    modalities = [variants.MODALITIES[letter] for letter in variants.parse(variant).modalities]
+    device = resolve_device(config.train.device)
     with _deterministic(device):
-        # One seed for weights and dropout, one for the order of the batches, the same for all variants.
-        torch_seed, shuffle_seed = (int(s) for s in np.random.SeedSequence([seed, fold]).generate_state(2))
-        torch.manual_seed(torch_seed)
-        shuffle = np.random.default_rng(shuffle_seed)
-        network = model.build(variant, shape(features), config.model).to(device, dtype)
-        batches = Batches(
+        lockstep, keys = _Lockstep(variant, rows, features, config, device), iter(keys)
+        while lockstep.fill(islice(keys, together - len(lockstep.trainings))):
+            for training, epoch in lockstep.epoch():
+                report(training.key, epoch)
+            yield from lockstep.ended()
+
+
+class _Lockstep:
+    """Some runs of one variant that make their steps together."""
+
+    def __init__(self, variant, rows, features, config, device):
+        self.variant, self.rows, self.features, self.config, self.device = variant, rows, features, config, device
+        self.protocol = config.train.protocol
+        self.mixed = config.train.precision == "bfloat16"
+        self.dtype = torch.float32 if self.mixed else getattr(torch, config.train.precision)
+        modalities = [variants.MODALITIES[letter] for letter in variants.parse(variant).modalities]
+        self.standardise = "audio" in modalities and config.features.audio.standardise
+        self.stack = Stack(self._fresh())
+        self.batches = Batches(
             features,
             modalities,
-            pad_text=config.model.padding == "attend",
-            dtype=dtype,
+            size=self.protocol.batch_size,
+            padding_is_data=config.model.padding == "attend",
+            dtype=self.dtype,
             device=device,
-            scaler=scaler(features.sequences["audio"], rows["train"])
-            if "audio" in modalities and config.features.audio.standardise
-            else None,
         )
-        optimiser = Adam(network, protocol.learning_rate)
-        schedule = Plateau(optimiser, factor=protocol.lr_factor, patience=protocol.lr_patience)
-        epochs, best = [], -1.0
-        for number in range(1, protocol.max_epochs + 1):
-            rate = optimiser.learning_rate
-            train_loss = _epoch(network, optimiser, batches(shuffle.permutation(rows["train"]), protocol.batch_size))
-            logits, labels = predict(network, batches(rows["dev"], protocol.batch_size))
-            epochs.append(
-                Epoch(
-                    epoch=number,
-                    train_loss=train_loss,
-                    dev_loss=F.cross_entropy(logits, labels).item(),
-                    dev_accuracy=(logits.argmax(1) == labels).double().mean().item(),
-                    learning_rate=rate,
-                )
+        self.trainings: list[_Training] = []
+        self.states = torch.empty(0, 3, self.stack.size, dtype=self.dtype, device=device)
+
+    def fill(self, keys: Iterable[Key]) -> bool:
+        """Start the runs of `keys`; whether any run is on its way."""
+        fresh = [self._start(key) for key in keys]
+        if fresh:
+            self.trainings += [training for training, _ in fresh]
+            self.states = torch.cat([self.states, *(state[None] for _, state in fresh)])
+        return bool(self.trainings)
+
+    def epoch(self) -> Iterator[tuple[_Training, Epoch]]:
+        """Train all for an epoch and look at their development parts."""
+        losses = self._train()
+        outputs = self._predict(self.states[:, 0], self.trainings, "dev")
+        for training, loss, logits, state in zip(self.trainings, losses, outputs, self.states, strict=True):
+            labels = torch.from_numpy(self.features.label[training.rows["dev"]]).to(self.device)
+            epoch = Epoch(
+                epoch=len(training.epochs) + 1,
+                train_loss=loss,
+                dev_loss=F.cross_entropy(logits, labels).item(),
+                dev_accuracy=(logits.argmax(1) == labels).double().mean().item(),
+                learning_rate=training.schedule.rate,
             )
-            _check_finite(epochs[-1], fold)
-            report(epochs[-1])
-            schedule.step(epochs[-1].dev_loss)
-            if epochs[-1].dev_accuracy > best:
-                best, best_epoch = epochs[-1].dev_accuracy, number
-                weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-            if number - best_epoch >= protocol.patience:
-                break
-        network.load_state_dict(weights)
-        logits, _ = predict(network, batches(rows["test"], protocol.batch_size))
-    return Run(
-        epochs=epochs,
-        probabilities=logits.softmax(1).cpu().numpy(),
-        weights={name: value.cpu() for name, value in weights.items()},
-    )
+            _check_finite(epoch, training.key)
+            training.schedule.step(epoch.dev_loss)
+            if training.best is None or epoch.dev_accuracy > training.epochs[training.best_epoch - 1].dev_accuracy:
+                training.best_epoch, training.best = epoch.epoch, state[0].clone()
+            training.epochs.append(epoch)
+            yield training, epoch
+
+    def ended(self) -> Iterator[tuple[Key, Run]]:
+        """Test the runs that have ended, and let go of them."""
+        last = [
+            len(training.epochs) - training.best_epoch >= self.protocol.patience
+            or len(training.epochs) == self.protocol.max_epochs
+            for training in self.trainings
+        ]
+        ended = [training for training, end in zip(self.trainings, last, strict=True) if end]
+        if not ended:
+            return
+        self.states = self.states[torch.tensor([not end for end in last], device=self.device)]
+        self.trainings = [training for training, end in zip(self.trainings, last, strict=True) if not end]
+        outputs = self._predict(torch.stack([training.best for training in ended]), ended, "test")
+        for training, logits in zip(ended, outputs, strict=True):
+            yield (
+                training.key,
+                Run(
+                    epochs=training.epochs,
+                    probabilities=logits.softmax(1).cpu().numpy(),
+                    weights={name: value.cpu() for name, value in self.stack.named(training.best).items()},
+                ),
+            )
+
+    def _start(self, key: Key) -> tuple[_Training, Tensor]:
+        """A run and its state [3, P]: seeds for weights, for the order of the batches, the same for all variants, and
+        for dropout."""
+        seed, fold = key
+        weights, order, dropout = (int(s) for s in np.random.SeedSequence([seed, fold]).generate_state(3))
+        torch.manual_seed(weights)
+        parameters = self.stack.vector(self._fresh())
+        rows = self.rows[fold]
+        training = _Training(
+            key=key,
+            rows=rows,
+            scaler=scaler(self.features.sequences["audio"], rows["train"]) if self.standardise else None,
+            shuffle=np.random.default_rng(order),
+            generator=torch.Generator(self.device).manual_seed(dropout),
+            schedule=optimiser.Plateau(
+                self.protocol.learning_rate, factor=self.protocol.lr_factor, patience=self.protocol.lr_patience
+            ),
+        )
+        return training, optimiser.fresh(parameters)
+
+    def _fresh(self) -> model.Model:
+        network = model.build(self.variant, shape(self.features), self.config.model)
+        return network.to(self.device, self.dtype)
+
+    def _train(self) -> list[float]:
+        """One pass over the training parts; their mean losses."""
+        self.stack.network.train()
+        orders = [training.shuffle.permutation(training.rows["train"]) for training in self.trainings]
+        totals = torch.zeros(len(orders), dtype=torch.float64, device=self.device)
+        for active, batch in self._batches(self.trainings, orders):
+            runs = [self.trainings[i] for i in active]
+            states = self.states if len(runs) == len(self.trainings) else self.states[active]
+            network = self.stack.use(states[:, 0], tuple(training.generator for training in runs))
+            losses = self._losses(network, batch)  # (R, B)
+            (losses * (batch.real / batch.real.sum(1, keepdim=True))).sum().backward()
+            totals[active] += losses.detach().double().sum(1)
+            for training in runs:
+                training.steps += 1
+            optimiser.step(
+                states,
+                self.stack.gradient(),
+                [training.steps for training in runs],
+                [training.schedule.rate for training in runs],
+            )
+            if states is not self.states:
+                self.states[active] = states
+        return [total / len(order) for total, order in zip(totals.tolist(), orders, strict=True)]
+
+    def _losses(self, network: model.Model, batch: Batch) -> Tensor:
+        """Each utterance's cross-entropy [R, B], 0 for what is filled."""
+        logits = self._logits(network, batch)
+        losses = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="none")
+        return losses.view_as(batch.real) * batch.real
+
+    def _logits(self, network: model.Model, batch: Batch) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+            return network(batch.sequences).to(self.dtype)
+
+    def _predict(self, parameters: Tensor, trainings: list[_Training], part: str) -> list[Tensor]:
+        """Each run's logits [N, C] of a part, without dropout, by `parameters` [R, P]."""
+        self.stack.network.eval()
+        rows = [training.rows[part] for training in trainings]
+        outputs: list[list[Tensor]] = [[] for _ in trainings]
+        with torch.inference_mode():
+            for active, batch in self._batches(trainings, rows):
+                network = self.stack.use(parameters if len(active) == len(trainings) else parameters[active])
+                for run, logits, real in zip(active, self._logits(network, batch), batch.real, strict=True):
+                    outputs[run].append(logits[: int(real.sum())])
+        return [torch.cat(logits) for logits in outputs]
+
+    def _batches(self, trainings: list[_Training], rows: list[np.ndarray]) -> Iterator[tuple[list[int], Batch]]:
+        """Batches of the runs' `rows` in their order, with the runs that have any left."""
+        size = self.protocol.batch_size
+        for start in range(0, max(map(len, rows)), size):
+            active = [run for run, run_rows in enumerate(rows) if start < len(run_rows)]
+            cut = [rows[run][start : start + size] for run in active]
+            yield active, self.batches(cut, [trainings[run].scaler for run in active])
 
 
 def shape(features: Features) -> model.Shape:
@@ -121,13 +264,15 @@ def shape(features: Features) -> model.Shape:
     )
 
 
-def predict(network: nn.Module, batches: Iterator) -> tuple[Tensor, Tensor]:
-    """Logits [N, classes] and labels [N] of all batches, without dropout."""
-    network.eval()
-    with torch.inference_mode():
-        outputs = [(network(sequences), labels) for sequences, labels in batches]
-    logits, labels = (torch.cat(tensors) for tensors in zip(*outputs, strict=True))
-    return logits, labels
+def together(variant: str, features: Features, config: params.Params) -> int:
+    """How many runs of a variant to train at once: `train.together`, or as many as make small products large."""
+    if config.train.together != "auto":
+        return config.train.together
+    if resolve_device(config.train.device).type == "cuda":
+        return ON_CUDA
+    positions = sum(features.sequences[variants.MODALITIES[m]].longest for m in variants.parse(variant).modalities)
+    values = config.train.protocol.batch_size * positions * 2 * config.model.hidden  # of a batch's encodings
+    return max(1, min(MOST, ENOUGH // values))
 
 
 def resolve_device(name: str) -> torch.device:
@@ -144,36 +289,30 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
-def _epoch(network: nn.Module, optimiser: Adam, batches: Iterator) -> float:
-    """One pass over the training part; the mean loss."""
-    network.train()
-    total, count = 0.0, 0
-    for sequences, labels in batches:
-        loss = F.cross_entropy(network(sequences), labels)
-        loss.backward()
-        optimiser.step()
-        total += loss.item() * len(labels)
-        count += len(labels)
-    return total / count
-
-
-def _check_finite(epoch: Epoch, fold: int) -> None:
+def _check_finite(epoch: Epoch, key: Key) -> None:
     if not np.isfinite([epoch.train_loss, epoch.dev_loss]).all():
         raise UserError(
-            f"fold {fold}, epoch {epoch.epoch}: the loss must be finite, but is {epoch.train_loss} on the "
-            f"training part and {epoch.dev_loss} on the development part; a lower "
+            f"seed {key[0]}, fold {key[1]}, epoch {epoch.epoch}: the loss must be finite, but is {epoch.train_loss} on "
+            f"the training part and {epoch.dev_loss} on the development part; a lower "
             f"train.protocol.learning_rate ({epoch.learning_rate} now) may help"
         )
 
 
 @contextmanager
 def _deterministic(device: torch.device) -> Iterator[None]:
-    """Algorithms that give the same bytes each time; torch's settings are restored.
+    """Algorithms that give the same bytes each time; settings are restored.
 
-    On the CPU one thread's are such already, and to ask for them imports torch's compiler, a second or two.
+    On the CPU one thread's do; to ask torch for such would import its compiler, a second or two. More threads are
+    rarely faster on operations so small.
     """
     if device.type == "cpu":
-        yield
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with threadpool_limits(1, user_api="blas"):  # of the compiled loops
+                yield
+        finally:
+            torch.set_num_threads(threads)
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)

@@ -1,0 +1,57 @@
+"""Runs of one variant side by side: their parameters as rows of one tensor, so that one operation serves them all."""
+
+import torch
+from torch import Tensor, nn
+
+from stages.train.layers import ALIGNED, Dropout
+
+
+class Stack:
+    """Gives a network the parameters of R models, and collects their gradients.
+
+    A model's parameters are one vector [P], each at a place of its own with unused values (always 0) between.
+    """
+
+    def __init__(self, network: nn.Module):
+        self.network = network
+        self.names, self.parameters = zip(*network.named_parameters(), strict=True)
+        self.shapes = [parameter.shape for parameter in self.parameters]
+        filled = [-(-shape.numel() // ALIGNED) * ALIGNED for shape in self.shapes]
+        self.starts = [sum(filled[:i]) for i in range(len(filled))]
+        self.size = sum(filled)
+        self.dropouts = [module for module in network.modules() if isinstance(module, Dropout)]
+
+    def vector(self, network: nn.Module) -> Tensor:
+        """The parameters [P] of a network of the same architecture that is not stacked."""
+        return self._joined([parameter.detach()[None] for parameter in network.parameters()])[0]
+
+    def use(self, vectors: Tensor, generators: tuple[torch.Generator, ...] = ()) -> nn.Module:
+        """The network with R models' parameters: views of `vectors` [R, P]; `generators`: each run's, for training."""
+        for parameter, part in zip(self.parameters, self._parts(vectors), strict=True):
+            parameter.data = part
+        for dropout in self.dropouts:
+            dropout.generators = generators
+        return self.network
+
+    def gradient(self) -> Tensor:
+        """The gradients [R, P], all of which must be there; then forget them."""
+        gradient = self._joined([parameter.grad for parameter in self.parameters])
+        for parameter in self.parameters:
+            parameter.grad = None
+        return gradient
+
+    def named(self, vector: Tensor) -> dict[str, Tensor]:
+        """One model's parameters [P] by name."""
+        return {name: part[0].clone() for name, part in zip(self.names, self._parts(vector[None]), strict=True)}
+
+    def _parts(self, vectors: Tensor) -> list[Tensor]:
+        return [
+            vectors[:, start : start + shape.numel()].unflatten(1, shape)
+            for start, shape in zip(self.starts, self.shapes, strict=True)
+        ]
+
+    def _joined(self, tensors: list[Tensor]) -> Tensor:
+        vectors = tensors[0].new_zeros(len(tensors[0]), self.size)
+        for part, tensor in zip(self._parts(vectors), tensors, strict=True):
+            part.copy_(tensor)
+        return vectors

@@ -1,0 +1,93 @@
+"""Processes of one thread each that share out the runs of a stage."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from multiprocessing.queues import Queue
+
+from safetensors.torch import save_file
+
+from stages import cli, features, params
+from stages.train import protocol
+from stages.train.progress import Progress
+from stages.train.protocol import Epoch, Key
+from stages.train.work import Work
+
+
+def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> None:
+    """Train the runs of `keys` and write their results to `work`.
+
+    Raises
+    ------
+    UserError
+        If a training fails or a worker process dies; the runs that have ended stay in `work`.
+    """
+    number = min(len(keys), count(config))
+    # A forked worker need not import torch again; CUDA does not survive a fork.
+    forked = protocol.resolve_device(config.train.device).type == "cpu" and sys.platform == "linux"
+    context = multiprocessing.get_context("fork" if forked else "spawn")
+    pending, reports = context.Queue(), context.Queue()
+    for key in [*keys, *[None] * number]:
+        pending.put(key)
+    together = min(protocol.together(variant, features.read(), config), -(-len(keys) // number))
+    with (
+        ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(pending, reports)) as pool,
+        Progress(variant, keys, config.train.protocol.patience) as progress,
+    ):
+        futures = [pool.submit(_train, variant, config, work, together) for _ in range(number)]
+        try:
+            _follow(futures, reports, progress)
+        except BaseException as error:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # rather than wait for the runs that it is training
+            if not isinstance(error, BrokenProcessPool):
+                raise
+            raise cli.UserError(
+                f"{variant}: a worker process was killed, perhaps for want of memory; outputs were not written"
+            ) from None
+
+
+def count(config: params.Params) -> int:
+    """How many processes a stage may have; on CUDA they would only share the one device."""
+    if config.train.workers != "auto":
+        return config.train.workers
+    if protocol.resolve_device(config.train.device).type == "cuda":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _follow(futures: list[Future], reports: Queue, progress: Progress) -> None:
+    """Show what the workers report until all are done or one has failed."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+        while not reports.empty():
+            progress.update(*reports.get())
+        for future in done:
+            future.result()
+
+
+def _start(pending: Queue, reports: Queue) -> None:
+    """Make a process a worker, which leaves interrupts to the parent."""
+    global _pending, _reports
+    _pending, _reports = pending, reports
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _train(variant: str, config: params.Params, work: Work, together: int) -> None:
+    """Train runs, `together` at once, for as long as there are any."""
+    corpus, folds = features.read(), features.read_folds()
+    rows = {fold: features.fold_rows(corpus, folds, fold) for fold in features.numbers(folds)}
+
+    def report(key: Key, epoch: Epoch) -> None:
+        _reports.put((key, epoch))
+
+    keys = iter(_pending.get, None)
+    for key, run in protocol.train(variant, keys, rows, corpus, config, together=together, report=report):
+        with work.writing(*key, run.probabilities, [asdict(epoch) for epoch in run.epochs]) as folder:
+            if config.train.save_weights:
+                save_file(run.weights, folder / "weights.safetensors")
