@@ -7,19 +7,18 @@ hash of (key, sample, head, row, column), so that they are the same in both pass
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
-from stages.train.exponential import exp
+from stages.train.exponential import exp, float32_of_bits
+from stages.train.microkernel import COLUMNS, ROWS, multiply
 
-ROWS = 4
-"""Queries that are worked on together, and the multiple to which a head's width is filled up with zeros."""
-
-_WORD = 2**32
+_HALF_WORD = 2**16
 
 
 def threshold(dropout: float) -> np.uint32:
-    """The hash below which a weight is dropped."""
-    return np.uint32(round(dropout * _WORD))
+    """The half word below which a weight is dropped: the probability to the nearest of 2**-16."""
+    return np.uint32(round(dropout * _HALF_WORD))
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
@@ -32,9 +31,9 @@ def forward(q, k, heads, queries, keys, drop, words, pooled, peaks, sums):
     batch, _, width = q.shape
     alike = batch // len(words)
     size = width // heads
-    padded = -(-size // ROWS) * ROWS
-    across, rows = np.zeros((padded, k.shape[1]), q.dtype), np.zeros((ROWS, padded), q.dtype)
-    scores, total = np.empty((ROWS, k.shape[1]), q.dtype), np.empty(k.shape[1], q.dtype)
+    filled = -(-k.shape[1] // COLUMNS) * COLUMNS
+    across, rows = np.zeros((size, filled), q.dtype), np.empty((ROWS, size), q.dtype)
+    scores, total = np.empty((ROWS, filled), q.dtype), np.empty(k.shape[1], q.dtype)
     for b in range(batch):
         n = keys[b]
         for h in range(heads):
@@ -43,19 +42,16 @@ def forward(q, k, heads, queries, keys, drop, words, pooled, peaks, sums):
             sample = _mix(words[b // alike] ^ np.uint32((b % alike * heads + h) * 0x9E3779B9))
             for first in range(0, queries[b], ROWS):
                 count = min(ROWS, queries[b] - first)
-                _scores(q[b], first, count, h * size, size, across, n, rows, scores)
+                _scores(q[b], first, count, h * size, across, n, rows, scores)
                 for i in range(count):
-                    peak, row = scores[i, 0], scores[i]
-                    for s in range(n):
-                        peak = max(peak, row[s])
+                    peak, row = _greatest(scores[i], n), scores[i]
                     amount = q.dtype.type(0)
                     for s in range(n):
                         row[s] = exp(row[s] - peak)
                         amount += row[s]
                     peaks[b, h, first + i], sums[b, h, first + i] = peak, amount
                     _pool(row, n, q.dtype.type(1) / amount, drop, _mix(sample + np.uint32(first + i)), total)
-            kept = 1 - drop / _WORD
-            share = q.dtype.type(1 / (queries[b] * kept))
+            share = q.dtype.type(1 / (queries[b] * (1 - drop / _HALF_WORD)))
             for s in range(n):
                 pooled[b, h, s] = total[s] * share
             for s in range(n, k.shape[1]):
@@ -68,15 +64,15 @@ def backward(q, k, heads, queries, keys, drop, words, peaks, sums, grad, grad_q,
     batch, _, width = q.shape
     alike = batch // len(words)
     size = width // heads
-    padded = -(-size // ROWS) * ROWS
-    across, grad_across = np.zeros((padded, k.shape[1]), q.dtype), np.zeros((padded, k.shape[1]), q.dtype)
-    rows, grad_rows = np.zeros((ROWS, padded), q.dtype), np.zeros((ROWS, padded), q.dtype)
-    scores = np.empty((ROWS, k.shape[1]), q.dtype)
+    filled = -(-k.shape[1] // COLUMNS) * COLUMNS
+    across, grad_across = np.zeros((size, filled), q.dtype), np.empty((size, filled), q.dtype)
+    rows, grad_rows = np.empty((ROWS, size), q.dtype), np.empty((ROWS, size), q.dtype)
+    scores = np.empty((ROWS, filled), q.dtype)
     shares, kept = np.empty(k.shape[1], q.dtype), np.empty(k.shape[1], q.dtype)
     grad_q[:], grad_k[:] = 0, 0
     for b in range(batch):
         n = keys[b]
-        share = q.dtype.type(1 / (queries[b] * (1 - drop / _WORD)))
+        share = q.dtype.type(1 / (queries[b] * (1 - drop / _HALF_WORD)))
         for h in range(heads):
             _transpose(k[b], h * size, size, n, across)
             grad_across[:] = 0
@@ -85,18 +81,10 @@ def backward(q, k, heads, queries, keys, drop, words, peaks, sums, grad, grad_q,
             sample = _mix(words[b // alike] ^ np.uint32((b % alike * heads + h) * 0x9E3779B9))
             for first in range(0, queries[b], ROWS):
                 count = min(ROWS, queries[b] - first)
-                _scores(q[b], first, count, h * size, size, across, n, rows, scores)
+                _scores(q[b], first, count, h * size, across, n, rows, scores)
                 for i in range(count):
-                    _grad_row(
-                        scores[i],
-                        n,
-                        peaks[b, h, first + i],
-                        q.dtype.type(1) / sums[b, h, first + i],
-                        shares,
-                        kept,
-                        drop,
-                        _mix(sample + np.uint32(first + i)),
-                    )
+                    _keep(shares, n, drop, _mix(sample + np.uint32(first + i)), kept)
+                    _grad_row(scores[i], n, peaks[b, h, first + i], q.dtype.type(1) / sums[b, h, first + i], kept)
                 scores[count:] = 0
                 _grad_scores(scores, across, n, rows, grad_rows, grad_across)
                 for i in range(count):
@@ -115,62 +103,26 @@ def _transpose(k, column, size, n, across):
             across[j, s] = k[s, column + j]
 
 
-@njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _scores(q, first, count, column, size, across, n, rows, scores):
+@njit(error_model="numpy")
+def _scores(q, first, count, column, across, n, rows, scores):
     """Scores [ROWS, S] of the queries from `first`; of missing ones 0. Also copies these queries to `rows`."""
-    rows[:] = 0
+    rows[count:] = 0
     for i in range(count):
-        for j in range(size):
+        for j in range(len(across)):
             rows[i, j] = q[first + i, column + j]
-    s0, s1, s2, s3 = scores[0], scores[1], scores[2], scores[3]
-    for j in range(0, across.shape[0], 4):
-        k0, k1, k2, k3 = across[j], across[j + 1], across[j + 2], across[j + 3]
-        a0, a1, a2, a3 = rows[0, j], rows[0, j + 1], rows[0, j + 2], rows[0, j + 3]
-        b0, b1, b2, b3 = rows[1, j], rows[1, j + 1], rows[1, j + 2], rows[1, j + 3]
-        c0, c1, c2, c3 = rows[2, j], rows[2, j + 1], rows[2, j + 2], rows[2, j + 3]
-        d0, d1, d2, d3 = rows[3, j], rows[3, j + 1], rows[3, j + 2], rows[3, j + 3]
-        if j == 0:
-            for s in range(n):
-                s0[s] = a0 * k0[s] + a1 * k1[s] + a2 * k2[s] + a3 * k3[s]
-                s1[s] = b0 * k0[s] + b1 * k1[s] + b2 * k2[s] + b3 * k3[s]
-                s2[s] = c0 * k0[s] + c1 * k1[s] + c2 * k2[s] + c3 * k3[s]
-                s3[s] = d0 * k0[s] + d1 * k1[s] + d2 * k2[s] + d3 * k3[s]
-        else:
-            for s in range(n):
-                s0[s] += a0 * k0[s] + a1 * k1[s] + a2 * k2[s] + a3 * k3[s]
-                s1[s] += b0 * k0[s] + b1 * k1[s] + b2 * k2[s] + b3 * k3[s]
-                s2[s] += c0 * k0[s] + c1 * k1[s] + c2 * k2[s] + c3 * k3[s]
-                s3[s] += d0 * k0[s] + d1 * k1[s] + d2 * k2[s] + d3 * k3[s]
+    for s in range(0, n, COLUMNS):
+        multiply(rows, across, s, scores)
 
 
 @njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _pool(row, n, scale, drop, key, total):
-    """Add a row's kept weights to `total`."""
-    if drop == 0:
-        for s in range(n):
-            total[s] += row[s] * scale
-    else:
-        for s in range(n):
-            total[s] += row[s] * scale if _word(key, s) >= drop else row.dtype.type(0)
-
-
-@njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
-def _grad_row(row, n, peak, scale, shares, kept, drop, key):
+def _grad_row(row, n, peak, scale, own):
     """Replace a row's scores by their gradient: weight · (own - Σ weight · own), own = kept share of the gradient."""
     inner = row.dtype.type(0)
-    if drop == 0:
-        for s in range(n):
-            row[s] = exp(row[s] - peak) * scale
-            inner += row[s] * shares[s]
-        for s in range(n):
-            row[s] *= shares[s] - inner
-    else:
-        for s in range(n):
-            row[s] = exp(row[s] - peak) * scale
-            kept[s] = shares[s] if _word(key, s) >= drop else row.dtype.type(0)
-            inner += row[s] * kept[s]
-        for s in range(n):
-            row[s] *= kept[s] - inner
+    for s in range(n):
+        row[s] = exp(row[s] - peak) * scale
+        inner += row[s] * own[s]
+    for s in range(n):
+        row[s] *= own[s] - inner
 
 
 @njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
@@ -190,6 +142,51 @@ def _grad_scores(scores, across, n, rows, grad_rows, grad_across):
         grad_rows[0, j], grad_rows[1, j], grad_rows[2, j], grad_rows[3, j] = g0, g1, g2, g3
 
 
+def _greatest(row, n):
+    """The greatest of a row's first n values."""
+    return row[:n].max()
+
+
+@overload(_greatest)
+def _vectorised_greatest(row, n):
+    if row.dtype != types.float32:
+        return lambda row, n: row[:n].max()
+    return _greatest_float32
+
+
+def _greatest_float32(row, n):
+    # As integers in the floats' order, whose maximum compilers can compute by vectors.
+    bits, greatest = row.view(np.int32), np.int32(-(2**31))
+    for s in range(n):
+        ordered = np.int32(bits[s] ^ ((bits[s] >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+        greatest = ordered if ordered > greatest else greatest
+    return float32_of_bits(np.int32(greatest ^ ((greatest >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+
+
+@njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
+def _pool(row, n, scale, drop, key, total):
+    """Add a row's kept weights to `total`; one hash decides for two columns."""
+    half, zero = n // 2, row.dtype.type(0)
+    for s in range(half):
+        word = _word(key, s)
+        total[s] += row[s] * scale if np.uint32(word & np.uint32(0xFFFF)) >= drop else zero
+        total[half + s] += row[half + s] * scale if np.uint32(word >> np.uint32(16)) >= drop else zero
+    if n % 2 and np.uint32(_word(key, half) >> np.uint32(16)) >= drop:
+        total[n - 1] += row[n - 1] * scale
+
+
+@njit(error_model="numpy")
+def _keep(shares, n, drop, key, kept):
+    """Fill `kept` with the shares of the columns that `_pool` keeps, and 0 for the others."""
+    half, zero = n // 2, shares.dtype.type(0)
+    for s in range(half):
+        word = _word(key, s)
+        kept[s] = shares[s] if np.uint32(word & np.uint32(0xFFFF)) >= drop else zero
+        kept[half + s] = shares[half + s] if np.uint32(word >> np.uint32(16)) >= drop else zero
+    if n % 2:
+        kept[n - 1] = shares[n - 1] if np.uint32(_word(key, half) >> np.uint32(16)) >= drop else zero
+
+
 @njit
 def _mix(x):
     """A hash of 32 bits whose every input bit changes each output bit with probability one half (C. Wellons's
@@ -203,5 +200,5 @@ def _mix(x):
 
 @njit
 def _word(key, s):
-    """The random 32 bits of column `s`."""
+    """The random 32 bits that are the generator's `s`-th."""
     return _mix(np.uint32(key + np.uint32(s) * np.uint32(0x9E3779B9)))

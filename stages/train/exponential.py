@@ -28,11 +28,13 @@ def _exp_float32(x):
     r = x - n * _LN2_HIGH - n * _LN2_LOW
     p = ((((_P0 * r + _P1) * r + _P2) * r + _P3) * r + _P4) * r + _P5
     p = p * r * r + r + _ONE
-    return p * _float32_of_bits(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
+    return p * float32_of_bits(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
 
 
 @intrinsic
-def _float32_of_bits(_, bits):
+def float32_of_bits(_, bits):
+    """The float32 whose bits are those of an int32."""
+
     def generate(_context, builder, _signature, arguments):
         return builder.bitcast(arguments[0], ir.FloatType())
 

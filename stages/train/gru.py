@@ -7,9 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from stages.train.exponential import exp
-
-LANES = 8
-"""Hidden units are filled up with zeros to a multiple of this, so that vector instructions have no remainder."""
+from stages.train.microkernel import COLUMNS, product
 
 
 class BidirectionalGRU(nn.GRU):
@@ -80,11 +78,11 @@ class _Recurrence(torch.autograd.Function):
     def forward(ctx, projected: Tensor, weight: Tensor, bias: Tensor, lengths: Tensor) -> Tensor:
         """`projected` [R, T, B, 2, 3h], `weight` [R, 2, 3h, h], `bias` [R, 2, 3h], `lengths` [R, B] → [R, B, T, 2, h].
 
-        Inside, h' is h filled up to whole vectors.
+        Inside, h is filled up with zeros to h', a multiple of `COLUMNS`: no vector instruction has a remainder.
         """
         runs, time, batch, _, triple = projected.shape
         hidden = triple // 3
-        filled = -(-hidden // LANES) * LANES
+        filled = -(-hidden // COLUMNS) * COLUMNS
         kept = time if any(ctx.needs_input_grad) else 1
         output = projected.new_empty(runs, batch, time, 2, hidden)
         states = projected.new_empty(runs, 2, kept + 1, batch, filled)  # by step, not by position
@@ -123,7 +121,7 @@ def _forward(projected, weight, bias, lengths, output, states, gates):
                 gate = gates[run, d, s % kept]
                 if kept == 1 and s > 0:
                     before[:] = after
-                np.dot(before, across, recalled)
+                product(before, across, recalled)
                 r, z, n, inner = gate[0], gate[1], gate[2], gate[3]
                 for b in range(batch):
                     t = _position(d, s, lengths[run, b])
@@ -194,7 +192,7 @@ def _activate(r, z, n, inner, before, state):
 def _backward(grad, weight, lengths, states, gates, grad_projected, grad_recalled):
     runs, batch, time, _, hidden = grad.shape
     h = gates.shape[5]
-    carried, product = np.empty((batch, h), grad.dtype), np.empty((batch, h), grad.dtype)
+    carried, passed = np.empty((batch, h), grad.dtype), np.empty((batch, h), grad.dtype)
     grad_r, grad_z = np.empty((batch, h), grad.dtype), np.empty((batch, h), grad.dtype)
     grad_n, grad_inner = np.empty((batch, h), grad.dtype), np.empty((batch, h), grad.dtype)
     for run in range(runs):
@@ -229,8 +227,8 @@ def _backward(grad, weight, lengths, states, gates, grad_projected, grad_recalle
                         recalled[:] = 0
                         grad_projected[run, s, b, d] = 0
                         carried[b] = 0
-                np.dot(grad_recalled[run, d, s], across, product)
-                carried += product
+                product(grad_recalled[run, d, s], across, passed)
+                carried += passed
 
 
 @njit(fastmath={"contract"}, error_model="numpy")

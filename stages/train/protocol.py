@@ -7,7 +7,6 @@ from itertools import islice
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -309,8 +308,7 @@ def _deterministic(device: torch.device) -> Iterator[None]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            with threadpool_limits(1, user_api="blas"):  # of the compiled loops
-                yield
+            yield
         finally:
             torch.set_num_threads(threads)
         return

@@ -1,5 +1,6 @@
 """Processes of one thread each that share out the runs of a stage."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,8 @@ from stages.train import protocol
 from stages.train.progress import Progress
 from stages.train.protocol import Epoch, Key
 from stages.train.work import Work
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> None:
@@ -75,7 +78,21 @@ def _start(pending: Queue, reports: Queue) -> None:
     """Make a process a worker, which leaves interrupts to the parent."""
     global _pending, _reports
     _pending, _reports = pending, reports
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep large buffers that are freed for the next step, which else begins with page faults."""
+    set_allocation(mapped_from=2**30, kept=2**31 - 1)
+
+
+def set_allocation(*, mapped_from: int, kept: int) -> None:
+    """Where malloc is glibc's: from how many bytes a buffer is mapped by itself, and how many may lie unused."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, mapped_from)
+        libc.mallopt(M_TRIM_THRESHOLD, kept)
 
 
 def _train(variant: str, config: params.Params, work: Work, together: int) -> None:
