@@ -1,5 +1,6 @@
 """The training protocol (paper, Section 3), for runs of one variant in lockstep."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,22 @@ class Run:
     """Of the epoch with the best development accuracy, the first of them."""
 
 
+class Stopwatch:
+    """Shares out the time that passes among activities, of which there is one at a time."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self.activity, self._since = "", time.perf_counter()
+
+    def switch(self, activity: str) -> str:
+        """Begin an activity; the one that ends by that."""
+        now, before = time.perf_counter(), self.activity
+        if before:
+            self.seconds[before] = self.seconds.get(before, 0.0) + now - self._since
+        self.activity, self._since = activity, now
+        return before
+
+
 @dataclass(kw_only=True)
 class _Training:
     """A run on its way."""
@@ -81,12 +98,14 @@ def train(
     *,
     together: int = 1,
     report: Callable[[Key, Epoch], None] = lambda key, epoch: None,
+    stopwatch: Stopwatch | None = None,
 ) -> Iterator[tuple[Key, Run]]:
     """Train and test the models of `keys`, up to `together` of them at once; yield each as it ends.
 
     A run is a pure function of variant, key, features and params, whatever is trained beside it: on the CPU to the last
     bit. Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
     development accuracy does, and the weights of its best epoch are tested. `rows`: fold → part → rows of `features`.
+    `stopwatch`: is told of data, training and evaluation.
 
     Raises
     ------
@@ -95,7 +114,7 @@ def train(
     """
     device = resolve_device(config.train.device)
     with _deterministic(device):
-        lockstep, keys = _Lockstep(variant, rows, features, config, device), iter(keys)
+        lockstep, keys = _Lockstep(variant, rows, features, config, device, stopwatch), iter(keys)
         while lockstep.fill(islice(keys, together - len(lockstep.trainings))):
             for training, epoch in lockstep.epoch():
                 report(training.key, epoch)
@@ -105,7 +124,8 @@ def train(
 class _Lockstep:
     """Some runs of one variant that make their steps together."""
 
-    def __init__(self, variant, rows, features, config, device):
+    def __init__(self, variant, rows, features, config, device, stopwatch=None):
+        self.stopwatch = stopwatch or Stopwatch()
         self.variant, self.rows, self.features, self.config, self.device = variant, rows, features, config, device
         self.protocol = config.train.protocol
         self.mixed = config.train.precision == "bfloat16"
@@ -126,6 +146,7 @@ class _Lockstep:
 
     def fill(self, keys: Iterable[Key]) -> bool:
         """Start the runs of `keys`; whether any run is on its way."""
+        self.stopwatch.switch("data")  # of which the scalers are the most
         fresh = [self._start(key) for key in keys]
         if fresh:
             self.trainings += [training for training, _ in fresh]
@@ -201,6 +222,7 @@ class _Lockstep:
 
     def _train(self) -> list[float]:
         """One pass over the training parts; their mean losses."""
+        self.stopwatch.switch("training")
         self.stack.network.train()
         orders = [training.shuffle.permutation(training.rows["train"]) for training in self.trainings]
         totals = torch.zeros(len(orders), dtype=torch.float64, device=self.device)
@@ -235,6 +257,7 @@ class _Lockstep:
 
     def _predict(self, parameters: Tensor, trainings: list[_Training], part: str) -> list[Tensor]:
         """Each run's logits [N, C] of a part, without dropout, by `parameters` [R, P]."""
+        self.stopwatch.switch("evaluation")
         self.stack.network.eval()
         rows = [training.rows[part] for training in trainings]
         outputs: list[list[Tensor]] = [[] for _ in trainings]
@@ -251,7 +274,10 @@ class _Lockstep:
         for start in range(0, max(map(len, rows)), size):
             active = [run for run, run_rows in enumerate(rows) if start < len(run_rows)]
             cut = [rows[run][start : start + size] for run in active]
-            yield active, self.batches(cut, [trainings[run].scaler for run in active])
+            before = self.stopwatch.switch("data")
+            batch = self.batches(cut, [trainings[run].scaler for run in active])
+            self.stopwatch.switch(before)
+            yield active, batch
 
 
 def shape(features: Features) -> model.Shape:

@@ -88,6 +88,13 @@ def claim(variant: str, seed: int, *, wait: bool) -> Iterator[bool]:
         yield True
 
 
+def note_time(seconds: dict[str, str | float]) -> None:
+    """Add a line of JSON to `.work/timings.jsonl`: what a worker process spent its time on, in seconds."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / "timings.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(seconds) + "\n")
+
+
 def _digest(variant: str, config: params.Params) -> str:
     """A hash of all that a run depends on, but for seed and fold."""
     depends = {

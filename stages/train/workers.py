@@ -16,7 +16,7 @@ from stages import cli, features, params
 from stages.train import protocol
 from stages.train.progress import Progress
 from stages.train.protocol import Epoch, Key
-from stages.train.work import Work
+from stages.train.work import Work, note_time
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -103,8 +103,13 @@ def _train(variant: str, config: params.Params, work: Work, together: int) -> No
     def report(key: Key, epoch: Epoch) -> None:
         _reports.put((key, epoch))
 
-    keys = iter(_pending.get, None)
-    for key, run in protocol.train(variant, keys, rows, corpus, config, together=together, report=report):
+    keys, stopwatch, epochs = iter(_pending.get, None), protocol.Stopwatch(), 0
+    for key, run in protocol.train(
+        variant, keys, rows, corpus, config, together=together, report=report, stopwatch=stopwatch
+    ):
+        stopwatch.switch("")
+        epochs += len(run.epochs)
         with work.writing(*key, run.probabilities, [asdict(epoch) for epoch in run.epochs]) as folder:
             if config.train.save_weights:
                 save_file(run.weights, folder / "weights.safetensors")
+    note_time({"variant": variant, "together": together, "epochs": epochs, **stopwatch.seconds})
