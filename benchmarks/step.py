@@ -81,11 +81,12 @@ def allocate_for(kind: str) -> None:
 
 
 class Runner:
-    """One kind of model with its optimiser and batches."""
+    """One kind of model with its optimiser and batches; the project's for some runs together."""
 
-    def __init__(self, variant: str, kind: str):
+    def __init__(self, variant: str, kind: str, *, runs: int = 1, sizes: Sizes | None = None, device: str = "cpu"):
         torch.manual_seed(0)
-        config, sizes = params.load().model, Sizes()
+        config, sizes = params.load().model, sizes or Sizes()
+        self.runs, self.device = runs, torch.device(device)
         self.kind, self.dtype = kind, torch.float64 if kind == "plain float64" else torch.float32
         shape = model.Shape(
             features={"audio": sizes.audio[1], "video": sizes.video[1], "text": sizes.embedding},
@@ -93,10 +94,11 @@ class Runner:
             classes=CLASSES,
         )
         if kind == "project":
-            self.network = model.build(variant, shape, config)
+            self.network = model.build(variant, shape, config).to(self.device)
             self.stack = Stack(self.network)
-            self.states = optimiser.fresh(self.stack.vector(self.network))[None]
-            self.stack.use(self.states[:, 0], (torch.Generator().manual_seed(0),))
+            self.states = optimiser.fresh(self.stack.vector(self.network)).repeat(runs, 1, 1)
+            generators = tuple(torch.Generator(self.device).manual_seed(run) for run in range(runs))
+            self.stack.use(self.states[:, 0], generators)
             self.steps = 0
         else:
             self.network = PlainModel(
@@ -112,15 +114,15 @@ class Runner:
                 classes=CLASSES,
                 attention_dropout=config.attention_dropout,
                 text_dropout=config.text_dropout,
-            ).to(self.dtype)
+            ).to(self.device, self.dtype)
             self.optimiser = torch.optim.Adam(self.network.parameters(), lr=1e-3)
         names = [variants.MODALITIES[letter] for letter in variants.parse(variant).modalities]
         corpus = Corpus(np.arange(4 * BATCH) % CLASSES, sizes)
-        self.labels = torch.from_numpy(corpus.labels[:BATCH])
+        self.labels = torch.from_numpy(corpus.labels[:BATCH]).to(self.device)
         self.batches = [self._batch(corpus, number, names) for number in range(4)]
 
     def _batch(self, corpus: Corpus, number: int, names: list[str]) -> dict:
-        """Padded values: [B, T, F], and for the project [1, T, B, F] with their lengths."""
+        """Padded values: [B, T, F], and for the project [R, T, B, F] with their lengths."""
         utterances = [corpus.sequences(BATCH * number + i) for i in range(BATCH)]
         longest = {"audio": corpus.sizes.audio[0], "video": corpus.sizes.video[0], "text": corpus.sizes.text}
         batch = {}
@@ -130,21 +132,23 @@ class Runner:
             padded = torch.zeros(BATCH, longest[name], sequences[0].shape[1])
             for row, sequence in zip(padded, sequences, strict=True):
                 row[: len(sequence)] = torch.from_numpy(sequence)
-            padded = padded.to(self.dtype)
+            padded = padded.to(self.device, self.dtype)
             batch[name] = padded
             if self.kind == "project":
-                batch[name] = padded.transpose(0, 1).contiguous()[None], lengths[None]
+                lengths = lengths.to(self.device).repeat(self.runs, 1)
+                batch[name] = padded.transpose(0, 1).repeat(self.runs, 1, 1, 1), lengths
         return batch
 
     def train(self, number: int) -> None:
         """A training step."""
         self.network.train()
         logits = self.network(self.batches[number % 4])
-        F.cross_entropy(logits[0] if self.kind == "project" else logits, self.labels).backward()
         if self.kind == "project":
             self.steps += 1
-            optimiser.step(self.states, self.stack.gradient(), [self.steps], [1e-3])
+            F.cross_entropy(logits.flatten(0, 1), self.labels.repeat(self.runs), reduction="sum").div(BATCH).backward()
+            optimiser.step(self.states, self.stack.gradient(), [self.steps] * self.runs, [1e-3] * self.runs)
         else:
+            F.cross_entropy(logits, self.labels).backward()
             self.optimiser.step()
             self.optimiser.zero_grad()
 

@@ -1,9 +1,9 @@
 """`python -m benchmarks.study [--skip-run]`: where the default study's time goes, and what the paper's size would take.
 
-First clones this checkout to a temporary folder and runs `dvc repro` there, once the compiled loops are built, and splits
-its wall time by what DVC prints and what the workers note in `.work/timings.jsonl`. Then projects the paper's protocol
-(every variant × 5 folds × 10 seeds) from measured steps of every variant at the paper's sizes, alone and in two
-processes at once, and from the epochs that the default study's trainings took.
+First clones this checkout to a temporary folder and runs `dvc repro` there, once the compiled loops are built, and
+splits its wall time by what DVC prints and what the workers note in `.work/timings.jsonl`. Then projects the paper's
+protocol (every variant × 5 folds × 10 seeds) from measured steps of every variant at the paper's sizes, alone and in
+two processes at once, and from the epochs that the default study's trainings took.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """The training protocol, read off what runs leave behind, and that a run is a pure function of what it names."""
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ def trained(tmp_path_factory) -> Study:
     folder = tmp_path_factory.mktemp("study")
     study = Study(folder)
     study.set(
+        seeds=[1],
         corpus__synthetic__utterances=150,
         model__hidden=6,
         train__protocol__patience=13,
@@ -55,6 +57,14 @@ def changed_params(study: Study, **changes) -> params.Params:
 def outputs(study: Study, variant: str, seed: int) -> dict[str, bytes]:
     folder = study.folder / f"runs/{variant}/seed{seed}"
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_workers_note_their_time(trained):
+    notes = [json.loads(line) for line in (trained.folder / ".work/timings.jsonl").read_text().splitlines()]
+    epochs = len(pd.read_csv(trained.folder / "runs/cross_tva/seed1/curves.csv"))
+    first = [note for note in notes if note["variant"] == "cross_tva"][:2]  # of the two workers
+    assert sum(note["epochs"] for note in first) == epochs
+    assert all(note[what] > 0 for note in first for what in ("data", "training", "evaluation"))
 
 
 @pytest.mark.parametrize(("workers", "together"), [(1, 1), (1, 3), (3, 2)])
@@ -133,6 +143,23 @@ def test_two_processes_do_not_train_the_same_seed(trained):
     errors = sorted(process.communicate()[1] for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert errors == ["", "self_v seed 9: another process trains it; waiting for its end\n"]
+
+
+def test_mixed_precision_is_near_float32_and_not_it(trained):
+    corpus, folds = (
+        features.read(trained.folder / "data/features"),
+        features.read_folds(trained.folder / "data/folds.csv"),
+    )
+    rows = {1: features.fold_rows(corpus, folds, 1)}
+    runs = []
+    for precision in ("float32", "bfloat16"):
+        config = changed_params(trained, train__precision=precision, train__protocol__max_epochs=2)
+        ((_, run),) = protocol.train("crossself_tva", [(1, 1)], rows, corpus, config)
+        runs.append(run)
+    single, mixed = runs
+    assert mixed.probabilities.dtype == np.float32
+    assert mixed.epochs[0].train_loss == pytest.approx(single.epochs[0].train_loss, rel=0.02)
+    assert mixed.epochs[0].train_loss != single.epochs[0].train_loss
 
 
 def test_predictions_are_those_of_the_test_parts(trained):
@@ -320,7 +347,9 @@ def test_an_interrupt_ends_all_of_it(trained, endless):
     assert not (trained.folder / "runs/self_a").exists()
 
 
-@pytest.mark.parametrize("changes", [{"train__precision": "float64"}, {"model__padding": "mask"}])
+@pytest.mark.parametrize(
+    "changes", [{"train__precision": "float64"}, {"train__precision": "bfloat16"}, {"model__padding": "mask"}]
+)
 def test_other_precisions_and_paddings_train(trained, changes):
     study = trained
     before = yaml.safe_load((study.folder / "params.yaml").read_text())

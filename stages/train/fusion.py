@@ -135,6 +135,7 @@ def valid(lengths: Tensor, time: int) -> Tensor:
 
 def statistical_pooling(vectors: Tensor) -> Tensor:
     """[R, B, M, D] → [R, B, 2D]: mean and unbiased standard deviation across the modules' vectors (paper, Fig. 1)."""
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))  # of mixed precision
     mean = vectors.mean(dim=2)
     variance = (vectors - mean[:, :, None]).square().sum(dim=2) / (vectors.shape[2] - 1)
     # As torch.std, which is slow on this axis; like it, equal vectors get a gradient of 0, not NaN.
