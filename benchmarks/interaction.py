@@ -10,13 +10,11 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from stages import features, params, predictions, scores
 from stages.prepare import synthetic
 from stages.split import schemes
 from stages.train import protocol
-from stages.train.__main__ import cores
 
 VARIANTS, INTERACTIONS, FOLDS = ("self_t", "self_v", "self_tv", "cross_tv"), (0.0, 1.0), 5
 UTTERANCES = 1500
@@ -29,7 +27,7 @@ def main() -> None:
             changed = config.corpus.synthetic.model_copy(update={"utterances": UTTERANCES, "interaction": interaction})
             synthetic.write(config.corpus.model_copy(update={"synthetic": changed}), Path(root, str(interaction)))
         jobs = list(product([root], INTERACTIONS, VARIANTS, range(1, FOLDS + 1)))
-        with ProcessPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ProcessPoolExecutor() as pool:
             table = pd.DataFrame(pool.map(accuracy, jobs))
     print(table.pivot_table(index="variant", columns="interaction", values="accuracy", sort=False).round(3))
 
@@ -39,7 +37,7 @@ def accuracy(job: tuple[str, float, str, int]) -> dict:
     config, corpus = params.load(), features.read(Path(root, str(interaction)))
     folds = schemes.random(features.read_utterances(Path(root, str(interaction))), config.split)
     rows = features.fold_rows(corpus, folds, fold)
-    run = protocol.train(variant, 1, fold, rows, corpus, config)
+    ((_, run),) = protocol.train(variant, [(1, fold)], {fold: rows}, corpus, config)
     test = rows["test"]
     table = predictions.table(corpus, fold, test, run.probabilities)
     result = scores.scores(table, corpus.meta.classes)["accuracy"]

@@ -85,11 +85,9 @@ def measure_prepare() -> dict[str, float]:
 
 def measure_epoch(variant: str) -> dict[str, float]:
     """Train fold 1 for two epochs in this process; the second one's cost."""
-    import torch  # only here, so that the parent stays small
+    from stages.train import protocol, workers  # only here, so that the parent stays small
 
-    from stages.train import protocol
-
-    torch.set_num_threads(1)
+    workers.keep_freed_memory()
     config = params.load()
     short = config.train.protocol.model_copy(update={"max_epochs": 2})
     config = config.model_copy(update={"train": config.train.model_copy(update={"protocol": short, "device": "cpu"})})
@@ -97,11 +95,11 @@ def measure_epoch(variant: str) -> dict[str, float]:
     rows = features.fold_rows(corpus, features.read_folds(), 1)
     ends, own = [], []
 
-    def note(_epoch) -> None:
+    def note(_key, _epoch) -> None:
         ends.append(time.monotonic())
         own.append(memory.anonymous())
 
-    protocol.train(variant, 1, 1, rows, corpus, config, report=note)
+    list(protocol.train(variant, [(1, 1)], {1: rows}, corpus, config, report=note))
     steps = -(-len(rows["train"]) // short.batch_size)
     return {"seconds": ends[1] - ends[0], "own": max(own), "peak": memory.peak(), "steps": steps}
 

@@ -55,11 +55,10 @@ def balanced_accuracies(folder, variant, **changes) -> np.ndarray:
     """One value a fold, trained on a corpus of its own; every development part holds the rarest class."""
     corpus = generated(folder, **changes)
     folds = schemes.random(features.read_utterances(folder), CONFIG.split.model_copy(update={"dev_share": 0.5}))
+    rows = {fold: features.fold_rows(corpus, folds, fold) for fold in range(1, 6)}
     values = []
-    for fold in range(1, 6):
-        rows = features.fold_rows(corpus, folds, fold)
-        run = protocol.train(variant, 1, fold, rows, corpus, CONFIG)
-        table = predictions.table(corpus, fold, rows["test"], run.probabilities)
+    for (_, fold), run in protocol.train(variant, [(1, fold) for fold in rows], rows, corpus, CONFIG, together=5):
+        table = predictions.table(corpus, fold, rows[fold]["test"], run.probabilities)
         values.append(scores.scores(table, corpus.meta.classes)["balanced_accuracy"])
     return np.array(values)
 

@@ -16,9 +16,11 @@ import yaml
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from stages import features, params
+from stages import cli, features, params
+from stages.train import __main__ as stage
 from stages.train import data, protocol
 from stages.train.stack import Stack
+from stages.train.work import Work
 from tests.conftest import Study, changed
 
 
@@ -282,6 +284,29 @@ def test_a_loss_that_explodes_is_said(trained):
     assert "the loss must be finite" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (trained.folder / "runs/self_t").exists() or not list((trained.folder / "runs/self_t").iterdir())
+
+
+def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
+    tried = []
+
+    def train(variant, keys, config, work):
+        tried.append(keys)
+        if any(seed == 12 for seed, _ in keys):
+            raise cli.UserError("seed 12 explodes")
+        for key in keys:
+            with work.writing(*key, np.zeros(1), []):
+                pass
+
+    monkeypatch.chdir(trained.folder)
+    monkeypatch.setattr("stages.train.workers.train", train)
+    config, folds = changed_params(trained, seeds=[11, 12], train__together=8), [1, 2]
+    work = Work("self_t", config)
+    stage._train("self_t", 11, folds, config, work)
+    assert tried == [[(11, 1), (11, 2), (12, 1), (12, 2)], [(11, 1), (11, 2)]]
+    assert work.unfinished(11, folds) == []
+    with pytest.raises(cli.UserError, match="seed 12 explodes"):
+        stage._train("self_t", 12, folds, config, work)
+    work.taken(11, folds)
 
 
 def test_an_unknown_variant_is_said(trained):

@@ -50,7 +50,14 @@ def _train(variant: str, seed: int, folds: list[int], config: params.Params, wor
                 continue
             if claims.enter_context(claim(variant, later, wait=False)):
                 keys += more
-        workers.train(variant, keys, config, work)
+        try:
+            workers.train(variant, keys, config, work)
+        except cli.UserError:
+            own = work.unfinished(seed, folds)
+            if len(own) == len(keys):
+                raise
+            if own:  # perhaps only a later seed has failed, which is for its own stage to say
+                workers.train(variant, own, config, work)
 
 
 def _write(folder: Path, seed: int, folds: list[int], work: Work) -> int:

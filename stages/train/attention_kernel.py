@@ -166,6 +166,10 @@ def _greatest_float32(row, n):
 @njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 def _pool(row, n, scale, drop, key, total):
     """Add a row's kept weights to `total`; one hash decides for two columns."""
+    if drop == 0:
+        for s in range(n):
+            total[s] += row[s] * scale
+        return
     half, zero = n // 2, row.dtype.type(0)
     for s in range(half):
         word = _word(key, s)

@@ -24,8 +24,8 @@ MOST = 8
 ENOUGH = 2**20
 """Values of the encodings of a step's batches from which computing more at once gains nothing on a CPU."""
 
-ON_CUDA = 50
-"""Runs trained together on CUDA."""
+MOST_ON_CUDA, COPIES_ON_CUDA = 50, 6
+"""Runs trained together on CUDA at most, and tensors the size of all attention weights that one is taken to need."""
 
 Key = tuple[int, int]
 """Seed and fold of a run."""
@@ -293,10 +293,13 @@ def together(variant: str, features: Features, config: params.Params) -> int:
     """How many runs of a variant to train at once: `train.together`, or as many as make small products large."""
     if config.train.together != "auto":
         return config.train.together
-    if resolve_device(config.train.device).type == "cuda":
-        return ON_CUDA
     positions = sum(features.sequences[variants.MODALITIES[m]].longest for m in variants.parse(variant).modalities)
-    values = config.train.protocol.batch_size * positions * 2 * config.model.hidden  # of a batch's encodings
+    batch, device = config.train.protocol.batch_size, resolve_device(config.train.device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        weights = 4 * batch * config.model.heads * positions**2  # bytes
+        return max(1, min(MOST_ON_CUDA, free // 2 // (COPIES_ON_CUDA * weights)))
+    values = batch * positions * 2 * config.model.hidden  # of a batch's encodings
     return max(1, min(MOST, ENOUGH // values))
 
 
