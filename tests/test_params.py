@@ -55,7 +55,7 @@ BAD = {
     "padding": ({"model__padding": "ignore"}, "model.padding: .*'attend' or 'mask', but is 'ignore'"),
     "infinite rate": ({"train__protocol__learning_rate": float("inf")}, "train.protocol.learning_rate: .* finite"),
     "workers": ({"train__workers": 0}, "train.workers: .*but is 0"),
-    "precision": ({"train__precision": "float16"}, "train.precision: .*'float64', but is 'float16'"),
+    "precision": ({"train__precision": "float16"}, "train.precision: .*'float64' or 'bfloat16', but is 'float16'"),
     "no root": (
         {"corpus__source": "published_folds"},
         "corpus: root must name a folder when source is published_folds",
