@@ -64,11 +64,9 @@ def measure(variant: str, rounds: int) -> dict[str, dict[str, list[float]]]:
     for number in range(rounds + 1):
         for kind, runner in runs.items():
             allocate_for(kind)
-            for what, function in (("training step", runner.train), ("evaluation", runner.evaluate)):
-                started = time.perf_counter()
-                function(number)
+            for what, seconds in zip(times, runner.timed(number), strict=True):
                 if number:
-                    times[what][kind].append(time.perf_counter() - started)
+                    times[what][kind].append(seconds)
     return times
 
 
@@ -157,6 +155,17 @@ class Runner:
         self.network.eval()
         with torch.inference_mode():
             self.network(self.batches[number % 4])
+
+    def timed(self, number: int) -> tuple[float, float]:
+        """Seconds of a training step and of an evaluation."""
+        times = []
+        for function in (self.train, self.evaluate):
+            started = time.perf_counter()
+            function(number)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - started)
+        return times[0], times[1]
 
 
 def added_memory(variant: str, kind: str) -> float:

@@ -8,12 +8,12 @@ two processes at once, and from the epochs that the default study's trainings to
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def run(folder: Path) -> dict[str, float]:
     for stage in ("prepare", "split", "train --variant self_t --seed 1"):  # builds the compiled loops
         subprocess.run([sys.executable, "-m", *f"stages.{stage}".split()], cwd=folder, check=True, capture_output=True)
     for name in (".work", "runs", "data"):
-        subprocess.run(["rm", "-r", folder / name], check=True)
+        shutil.rmtree(folder / name)
     total, stages = timed_repro(folder)
     workers = pd.DataFrame([json.loads(line) for line in (folder / ".work/timings.jsonl").open()])
     busy = workers[["data", "training", "evaluation"]]
@@ -75,19 +75,18 @@ def timed_repro(folder: Path) -> tuple[float, dict[str, float]]:
     command = [Path(sys.executable).with_name("dvc"), "repro"]
     started = time.monotonic()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    stages, name, since, last = defaultdict(float), "", 0.0, 0.0
+    stages, name, since = {}, "", 0.0
     for line in process.stdout:
         now = time.monotonic()
         if line.startswith("Running stage '"):
             name = line.split("'")[1]
         elif line.startswith("> python -m"):
-            since = last = now
+            since = now
         elif name and line.strip() and not line.startswith(("Updating", "Use `dvc")):
-            last = now  # the stage's own last line is printed when it is done
-            stages[name] = last - since
+            stages[name] = now - since  # a stage's own last line is printed when it is done
     if process.wait():
         sys.exit("error: dvc repro failed")
-    return time.monotonic() - started, dict(stages)
+    return time.monotonic() - started, stages
 
 
 def project(epochs: dict[str, float]) -> None:
@@ -124,14 +123,8 @@ def measure(variant: str, rounds: int = 3) -> tuple[float, float]:
     """Median seconds of a training step and of an evaluation of a batch, by one thread."""
     torch.set_num_threads(1)
     allocate_for("project")
-    runner, times = Runner(variant, "project"), []
-    for number in range(rounds + 1):
-        started = time.perf_counter()
-        runner.train(number)
-        trained = time.perf_counter()
-        runner.evaluate(number)
-        times.append((trained - started, time.perf_counter() - trained))
-    train, evaluate = np.median(times[1:], axis=0)
+    runner = Runner(variant, "project")
+    train, evaluate = np.median([runner.timed(number) for number in range(rounds + 1)][1:], axis=0)
     return float(train), float(evaluate)
 
 

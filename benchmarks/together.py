@@ -7,7 +7,6 @@ one thread: at the paper's sizes a CPU gains nothing by it. The plain model is t
 """
 
 import argparse
-import time
 
 import numpy as np
 import pandas as pd
@@ -34,11 +33,13 @@ def main() -> None:
     sizes = Sizes() if options.device == "cuda" else SMALL
     cases = [("plain float32", 1), *(("project", runs) for runs in TOGETHER)]
     runners = [Runner(options.variant, kind, runs=runs, sizes=sizes, device=options.device) for kind, runs in cases]
-    seconds = [[] for _ in cases]
+    steps, passes = (-(-utterances // BATCH) for utterances in PARTS[options.device])
+    seconds = [[] for _ in cases]  # of an epoch
     for number in range(options.rounds + 1):
         for (kind, _), runner, times in zip(cases, runners, seconds, strict=True):
             allocate_for(kind)
-            times.append(epoch(runner, number, options.device))
+            train, evaluate = runner.timed(number)
+            times.append(steps * train + passes * evaluate)
     rates = [runs * 3600 / EPOCHS / np.array(times[1:]) for (_, runs), times in zip(cases, seconds, strict=True)]
     rows = [
         {
@@ -51,18 +52,6 @@ def main() -> None:
     ]
     where = torch.cuda.get_device_name() if options.device == "cuda" else "one core"
     print(f"{options.variant}, {where}, runs of {EPOCHS} epochs\n\n{tables.markdown(pd.DataFrame(rows))}")
-
-
-def epoch(runner: Runner, number: int, device: str) -> float:
-    """Seconds that an epoch takes, from a training step and an evaluation."""
-    times = []
-    for function in (runner.train, runner.evaluate):
-        started = time.perf_counter()
-        function(number)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return sum(-(-count // BATCH) * seconds for count, seconds in zip(PARTS[device], times, strict=True))
 
 
 if __name__ == "__main__":
