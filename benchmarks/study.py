@@ -82,7 +82,9 @@ def timed_repro(folder: Path) -> tuple[float, dict[str, float]]:
             name = line.split("'")[1]
         elif line.startswith("> python -m"):
             since = now
-        elif name and line.strip() and not line.startswith(("Updating", "Use `dvc")):
+        elif line.startswith("Updating lock file"):
+            name = ""  # what follows is DVC's own
+        elif name and line.strip() and not line.startswith("Use `dvc"):
             stages[name] = now - since  # a stage's own last line is printed when it is done
     if process.wait():
         sys.exit("error: dvc repro failed")
