@@ -95,7 +95,9 @@ def measure_epoch(variant: str) -> dict[str, float]:
     rows = features.fold_rows(corpus, features.read_folds(), 1)
     ends, own = [], []
 
-    def note(_key, _epoch) -> None:
+    def note(_key, epochs) -> None:
+        if not epochs:
+            return
         ends.append(time.monotonic())
         own.append(memory.anonymous())
 

@@ -1,8 +1,9 @@
 """Writing a stage's outputs whole or not at all."""
 
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -10,18 +11,28 @@ import pandas as pd
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or a folder to; it takes `path`'s place only if the block succeeds."""
+    """Yield a path beside `path` to write a file or a folder to; it takes `path`'s place only if the block succeeds.
+
+    All is on the disk by then, so that a power cut leaves the old or the new.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
     try:
         yield partial
+        for written in (partial, *(partial.rglob("*") if partial.is_dir() else ())):
+            _flush(written)
         if path.is_dir():
             _remove(path)
         partial.replace(path)
-    finally:
-        _remove(partial)
+        _flush(path.parent)
+    except BaseException as error:
+        with suppress(OSError):  # the error that led here says more
+            _remove(partial)
+        if isinstance(error, OSError) and (error.filename is None or str(error.filename).startswith(str(partial))):
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,6 +44,15 @@ def write_text(path: Path, text: str) -> None:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write `table` to `path` as CSV without its index; floats keep all their digits."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _flush(path: Path) -> None:
+    """Have the content of a file or a folder written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -148,6 +148,28 @@ class Protocol(Section):
     max_epochs: Positive
 
 
+class WorkLimits(Section):
+    """What may stay in `.work/` of trainings that are not under way."""
+
+    days: Annotated[float, Field(gt=0)]
+    """Since they were last used."""
+    gib: Annotated[float, Field(gt=0)]
+    """The least recently used go first."""
+
+
+class Ray(Section):
+    """How a stage's runs become tasks of a Ray cluster (docs/cluster.md)."""
+
+    cpus: Annotated[float, Field(gt=0)]
+    """Of a node, that a task takes."""
+    gpus: Annotated[float, Field(ge=0)]
+    """Likewise; less than 1 for tasks that share one."""
+    retries: Annotated[int, Field(ge=0)]
+    """How often a task whose node or process is lost is begun again, from its last checkpoints."""
+    features: Literal["ship", "shared"]
+    """ship: to each node once, by Ray's object store; shared: all nodes see this folder under the same path."""
+
+
 class Train(Section):
     """How trainings run."""
 
@@ -161,6 +183,12 @@ class Train(Section):
     """Runs that a worker trains at once, in lockstep; changes nothing but the time, on a CPU to the last bit."""
     save_weights: bool
     """Keep each run's best weights as safetensors beside its predictions."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)]
+    """Least time between a process's checkpoints, which it makes at ends of epochs; 0: at each."""
+    work: WorkLimits
+    engine: Literal["local", "ray"]
+    """Processes of this machine, or tasks of a Ray cluster; changes nothing but the time."""
+    ray: Ray
 
 
 class Headline(Section):

@@ -1,17 +1,19 @@
-"""`python -m stages.train --variant V --seed S`: write `runs/V/seedS/`, its folds trained in parallel processes.
+"""`python -m stages.train --variant V --seed S`: write `runs/V/seedS/`, its folds trained in parallel.
 
 Runs of small models are trained several at once: then those of the next seeds too, whose stages find them done.
 """
 
 import argparse
-import shutil
+import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
+from safetensors.numpy import save_file
 
 from stages import cli, features, files, params, predictions, variants
-from stages.train.work import Work, claim
+from stages.train.work import WEIGHTS, Key, Work, remove_old
 
 
 def main() -> None:
@@ -20,58 +22,75 @@ def main() -> None:
     parser.add_argument("--variant", required=True)
     parser.add_argument("--seed", required=True, type=int)
     options = parser.parse_args()
-    config = params.load()
+    config, caller = params.load(), os.getppid()
     try:
         variants.parse(options.variant)
     except ValueError as error:
         raise cli.UserError(f"--variant: {error}") from None
-    folds = features.numbers(features.read_folds())
-    work = Work(options.variant, config)
-    with claim(options.variant, options.seed, wait=True):
-        if work.unfinished(options.seed, folds):
-            _train(options.variant, options.seed, folds, config, work)
+    table, work = features.read_folds(), Work(options.variant, config)
+    folds = features.numbers(table)
+    remove_old(config.train.work)
+    with work.claim(options.seed, wait=True):
+        keys = work.unfinished(options.seed, folds)
+        if keys:
+            _train(options.variant, options.seed, keys, folds, config, work)
+        if os.getppid() != caller:  # the next stage or DVC may be at `runs/` by now
+            raise cli.UserError(
+                f"{options.variant} seed {options.seed}: the DVC that began this has ended; the results stay in .work/ "
+                "for the next dvc repro"
+            )
         with files.replacing(predictions.folder(options.variant, options.seed)) as folder:
             folder.mkdir()
-            epochs = _write(folder, options.seed, folds, work)
-        work.taken(options.seed, folds)
-    print(f"{options.variant} seed {options.seed}: {len(folds)} folds, {epochs} epochs")
+            epochs = _write(folder, options.seed, folds, table, work)
+        work.note_written(options.seed)
+    found = f", {len(folds) - len(keys)} of them found in .work/" if len(keys) < len(folds) else ""
+    print(f"{options.variant} seed {options.seed}: {len(folds)} folds{found}, {epochs} epochs")
 
 
-def _train(variant: str, seed: int, folds: list[int], config: params.Params, work: Work) -> None:
+def _train(variant: str, seed: int, keys: list[Key], folds: list[int], config: params.Params, work: Work) -> None:
     """Train a seed's folds and, where more can be trained at once, those of the seeds after it."""
-    from stages.train import protocol, workers  # a stage whose runs are done need not wait for torch's import
+    # A stage whose runs are done need not wait for torch's import.
+    if config.train.engine == "ray":
+        from stages.train import cluster as engine
+    else:
+        from stages.train import workers as engine
 
-    keys = work.unfinished(seed, folds)
-    room = workers.count(config) * protocol.together(variant, features.read(), config)
+    room = engine.room(variant, config)
     with ExitStack() as claims:
         for later in config.seeds[config.seeds.index(seed) + 1 :] if seed in config.seeds else []:
             more = work.unfinished(later, folds)
             if len(keys) + len(more) > room or work.is_current(later, predictions.folder(variant, later)):
                 continue
-            if claims.enter_context(claim(variant, later, wait=False)):
-                keys += more
+            if claims.enter_context(work.claim(later, wait=False)):
+                keys = keys + work.unfinished(later, folds)
+        begun = work.begun(keys)
+        if begun:
+            print(f"{variant}: {len(begun)} of {len(keys)} runs go on from checkpoints", file=sys.stderr)
         try:
-            workers.train(variant, keys, config, work)
+            engine.train(variant, keys, config, work)
         except cli.UserError:
             own = work.unfinished(seed, folds)
             if len(own) == len(keys):
                 raise
             if own:  # perhaps only a later seed has failed, which is for its own stage to say
-                workers.train(variant, own, config, work)
+                engine.train(variant, own, config, work)
 
 
-def _write(folder: Path, seed: int, folds: list[int], work: Work) -> int:
+def _write(folder: Path, seed: int, folds: list[int], table: pd.DataFrame, work: Work) -> int:
     """Write predictions, curves and, where asked for, weights; the number of epochs."""
-    corpus, table = features.read(), features.read_folds()
-    tables, curves = [], []
+    corpus, tables, curves = features.read(), [], []
     for fold in folds:
-        probabilities, epochs = work.read(seed, fold)
+        result = work.result((seed, fold))
+        if result is None:
+            raise cli.UserError(f"{work.folder}: the result of seed {seed}, fold {fold} is gone; run again")
         rows = features.fold_rows(corpus, table, fold)["test"]
-        tables.append(predictions.table(corpus, fold, rows, probabilities))
-        curves.extend({"fold": fold} | epoch for epoch in epochs)
-        weights = work.run_folder(seed, fold) / "weights.safetensors"
-        if weights.exists():
-            shutil.copyfile(weights, folder / f"fold{fold}.safetensors")
+        tables.append(predictions.table(corpus, fold, rows, result.arrays["probabilities"]))
+        curves.extend({"fold": fold} | epoch for epoch in result.values["epochs"])
+        weights = {
+            name.removeprefix(WEIGHTS): array for name, array in result.arrays.items() if name.startswith(WEIGHTS)
+        }
+        if weights:
+            save_file(weights, folder / f"fold{fold}.safetensors")
     predictions.write(folder, pd.concat(tables, ignore_index=True))
     files.write_csv(folder / "curves.csv", pd.DataFrame(curves))
     return len(curves)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -17,6 +17,7 @@ from stages.features import Features
 from stages.train import model, optimiser
 from stages.train.data import Batch, Batches, scaler
 from stages.train.stack import Stack
+from stages.train.work import WEIGHTS, Key, Record, Work
 
 MOST = 8
 """Runs trained together on a CPU at most: more gain nothing."""
@@ -26,9 +27,6 @@ ENOUGH = 2**20
 
 MOST_ON_CUDA, COPIES_ON_CUDA = 50, 6
 """Runs trained together on CUDA at most, and tensors the size of all attention weights that one is taken to need."""
-
-Key = tuple[int, int]
-"""Seed and fold of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +51,14 @@ class Run:
     """[test utterances, classes]"""
     weights: dict[str, Tensor]
     """Of the epoch with the best development accuracy, the first of them."""
+
+    def record(self, *, weights: bool) -> Record:
+        """What is kept of it, with its weights or without."""
+        kept = {f"{WEIGHTS}{name}": value.numpy() for name, value in self.weights.items()} if weights else {}
+        return Record(
+            values={"epochs": [asdict(epoch) for epoch in self.epochs]},
+            arrays={"probabilities": self.probabilities} | kept,
+        )
 
 
 class Stopwatch:
@@ -88,6 +94,46 @@ class _Training:
     best: Tensor | None = None
     """Parameters of the best epoch."""
 
+    def note(self, epoch: Epoch, parameters: Tensor) -> None:
+        """Take note of an epoch and the parameters [P] after it."""
+        self.schedule.step(epoch.dev_loss)
+        if self.best is None or epoch.dev_accuracy > self.epochs[self.best_epoch - 1].dev_accuracy:
+            self.best_epoch, self.best = epoch.epoch, parameters.clone()
+        self.epochs.append(epoch)
+
+    def has_ended(self, limits: params.Protocol) -> bool:
+        """Whether its last epoch is behind it."""
+        return len(self.epochs) - self.best_epoch >= limits.patience or len(self.epochs) == limits.max_epochs
+
+    def checkpoint(self, state: Tensor) -> Record:
+        """All that it takes to go on from here with the state [3, P] as if nothing had been."""
+        return Record(
+            values={
+                "device": state.device.type,
+                "epochs": [asdict(epoch) for epoch in self.epochs],
+                "best_epoch": self.best_epoch,
+                "steps": self.steps,
+                "schedule": vars(self.schedule),
+                "shuffle": self.shuffle.bit_generator.state,
+            },
+            arrays={
+                "state": state.cpu().numpy(),
+                "best": self.best.cpu().numpy(),
+                "generator": self.generator.get_state().numpy(),
+            },
+        )
+
+    def resume(self, checkpoint: Record, state: Tensor) -> None:
+        """Go on from a checkpoint; `state` [3, P] is overwritten by that of the checkpoint."""
+        values, arrays = checkpoint.values, {name: torch.tensor(array) for name, array in checkpoint.arrays.items()}
+        self.epochs = [Epoch(**epoch) for epoch in values["epochs"]]
+        self.best_epoch, self.steps = values["best_epoch"], values["steps"]
+        vars(self.schedule).update(values["schedule"])
+        self.shuffle.bit_generator.state = values["shuffle"]
+        self.generator.set_state(arrays["generator"])
+        self.best = arrays["best"].to(state.device)
+        state.copy_(arrays["state"])
+
 
 def train(
     variant: str,
@@ -97,15 +143,17 @@ def train(
     config: params.Params,
     *,
     together: int = 1,
-    report: Callable[[Key, Epoch], None] = lambda key, epoch: None,
+    report: Callable[[Key, list[Epoch]], None] = lambda key, epochs: None,
     stopwatch: Stopwatch | None = None,
+    work: Work | None = None,
 ) -> Iterator[tuple[Key, Run]]:
     """Train and test the models of `keys`, up to `together` of them at once; yield each as it ends.
 
     A run is a pure function of variant, key, features and params, whatever is trained beside it: on the CPU to the last
     bit. Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
     development accuracy does, and the weights of its best epoch are tested. `rows`: fold → part → rows of `features`.
-    `stopwatch`: is told of data, training and evaluation.
+    `report`: is told a run's epochs so far, at its start and after each. `stopwatch`: is told of data, training and
+    evaluation. `work`: where runs leave checkpoints and go on from.
 
     Raises
     ------
@@ -114,18 +162,27 @@ def train(
     """
     device = resolve_device(config.train.device)
     with _deterministic(device):
-        lockstep, keys = _Lockstep(variant, rows, features, config, device, stopwatch), iter(keys)
-        while lockstep.fill(islice(keys, together - len(lockstep.trainings))):
-            for training, epoch in lockstep.epoch():
-                report(training.key, epoch)
+        lockstep, keys = _Lockstep(variant, rows, features, config, device, stopwatch or Stopwatch(), work), iter(keys)
+        saved = time.monotonic()
+        while True:
+            for training in lockstep.fill(islice(keys, together - len(lockstep.trainings))):
+                report(training.key, training.epochs)
+            if not lockstep.trainings:
+                return
+            lockstep.epoch()
+            for training in lockstep.trainings:
+                report(training.key, training.epochs)
             yield from lockstep.ended()
+            if work and time.monotonic() - saved >= config.train.checkpoint_seconds:
+                lockstep.save()
+                saved = time.monotonic()
 
 
 class _Lockstep:
     """Some runs of one variant that make their steps together."""
 
-    def __init__(self, variant, rows, features, config, device, stopwatch=None):
-        self.stopwatch = stopwatch or Stopwatch()
+    def __init__(self, variant, rows, features, config, device, stopwatch, work):
+        self.stopwatch, self.work = stopwatch, work
         self.variant, self.rows, self.features, self.config, self.device = variant, rows, features, config, device
         self.protocol = config.train.protocol
         self.mixed = config.train.precision == "bfloat16"
@@ -144,16 +201,22 @@ class _Lockstep:
         self.trainings: list[_Training] = []
         self.states = torch.empty(0, 3, self.stack.size, dtype=self.dtype, device=device)
 
-    def fill(self, keys: Iterable[Key]) -> bool:
-        """Start the runs of `keys`; whether any run is on its way."""
+    def fill(self, keys: Iterable[Key]) -> list[_Training]:
+        """Start the runs of `keys`, or go on with them."""
         self.stopwatch.switch("data")  # of which the scalers are the most
-        fresh = [self._start(key) for key in keys]
-        if fresh:
-            self.trainings += [training for training, _ in fresh]
-            self.states = torch.cat([self.states, *(state[None] for _, state in fresh)])
-        return bool(self.trainings)
+        started = [self._start(key) for key in keys]
+        if started:
+            self.trainings += [training for training, _ in started]
+            self.states = torch.cat([self.states, *(state[None] for _, state in started)])
+        return [training for training, _ in started]
 
-    def epoch(self) -> Iterator[tuple[_Training, Epoch]]:
+    def save(self) -> None:
+        """Leave a checkpoint of each run."""
+        self.stopwatch.switch("checkpoints")
+        for training, state in zip(self.trainings, self.states, strict=True):
+            self.work.write_checkpoint(training.key, training.checkpoint(state))
+
+    def epoch(self) -> None:
         """Train all for an epoch and look at their development parts."""
         losses = self._train()
         outputs = self._predict(self.states[:, 0], self.trainings, "dev")
@@ -167,24 +230,15 @@ class _Lockstep:
                 learning_rate=training.schedule.rate,
             )
             _check_finite(epoch, training.key)
-            training.schedule.step(epoch.dev_loss)
-            if training.best is None or epoch.dev_accuracy > training.epochs[training.best_epoch - 1].dev_accuracy:
-                training.best_epoch, training.best = epoch.epoch, state[0].clone()
-            training.epochs.append(epoch)
-            yield training, epoch
+            training.note(epoch, state[0])
 
     def ended(self) -> Iterator[tuple[Key, Run]]:
         """Test the runs that have ended, and let go of them."""
-        last = [
-            len(training.epochs) - training.best_epoch >= self.protocol.patience
-            or len(training.epochs) == self.protocol.max_epochs
-            for training in self.trainings
-        ]
-        ended = [training for training, end in zip(self.trainings, last, strict=True) if end]
+        ended = [training for training in self.trainings if training.has_ended(self.protocol)]
         if not ended:
             return
-        self.states = self.states[torch.tensor([not end for end in last], device=self.device)]
-        self.trainings = [training for training, end in zip(self.trainings, last, strict=True) if not end]
+        going_on = [run for run, training in enumerate(self.trainings) if not training.has_ended(self.protocol)]
+        self.trainings, self.states = [self.trainings[run] for run in going_on], self.states[going_on]
         outputs = self._predict(torch.stack([training.best for training in ended]), ended, "test")
         for training, logits in zip(ended, outputs, strict=True):
             yield (
@@ -198,7 +252,7 @@ class _Lockstep:
 
     def _start(self, key: Key) -> tuple[_Training, Tensor]:
         """A run and its state [3, P]: seeds for weights, for the order of the batches, the same for all variants, and
-        for dropout."""
+        for dropout; or what its checkpoint says."""
         seed, fold = key
         weights, order, dropout = (int(s) for s in np.random.SeedSequence([seed, fold]).generate_state(3))
         torch.manual_seed(weights)
@@ -214,7 +268,11 @@ class _Lockstep:
                 self.protocol.learning_rate, factor=self.protocol.lr_factor, patience=self.protocol.lr_patience
             ),
         )
-        return training, optimiser.fresh(parameters)
+        state = optimiser.fresh(parameters)
+        checkpoint = self.work.checkpoint(key) if self.work else None
+        if checkpoint and checkpoint.values["device"] == self.device.type:
+            training.resume(checkpoint, state)
+        return training, state
 
     def _fresh(self) -> model.Model:
         network = model.build(self.variant, shape(self.features), self.config.model)

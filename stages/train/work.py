@@ -1,26 +1,60 @@
-"""`.work/`: runs that are trained but not yet in a stage's outputs, and who is at work on what.
+"""`.work/`: checkpoints and results of runs, and who is at work on what.
 
-A run's results lie in `.work/<digest>/seed<S>_fold<F>/`. The digest is of all that a run depends on, so that results of
-other code, params or data are never used. A stage that has written its outputs removes what it took from here. All of
-`.work/` may be deleted while nothing trains.
+A run's files lie in `.work/<digest>/`: `seed<S>_fold<F>.checkpoint` while it is trained, then `seed<S>_fold<F>.result`.
+The digest is of all that a run depends on, so that files of other code, params or data are never used. Copies of the
+project that DVC makes for experiments share the `.work/` of the project. All of it may be deleted while nothing trains
+(`make clean-work`); what is old or too much is removed when a training begins (`train.work` in params.yaml).
 """
 
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
 
 from stages import features, files, params
 
-FOLDER = Path(".work")
+OWN = Path(".work")
+"""Of this copy of the project: locks on its outputs, and logs."""
+
 LIBRARIES = ("torch", "numpy", "numba")
+
+Key = tuple[int, int]
+"""Seed and fold of a run."""
+
+WEIGHTS = "weights/"
+"""Before the names of weights in a result."""
+
+_IN_USE = 3600  # seconds for which a digest's files are never removed after they were last used
+_VALUES = "values.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is kept of a run."""
+
+    values: dict
+    """As JSON."""
+    arrays: dict[str, np.ndarray]
+
+
+def shared() -> Path:
+    """The project's `.work/`, also from a copy that `dvc exp run --temp` or a queue has made in `.dvc/tmp/exps/`."""
+    for folder in Path.cwd().parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2] / OWN
+    return OWN.absolute()
 
 
 class Work:
@@ -28,70 +62,93 @@ class Work:
 
     def __init__(self, variant: str, config: params.Params):
         self.variant, self.digest = variant, _digest(variant, config)
+        self.folder = shared() / self.digest
 
-    def run_folder(self, seed: int, fold: int) -> Path:
-        """Where a run's results lie; whoever finds it finds it whole."""
-        return FOLDER / self.digest / f"seed{seed}_fold{fold}"
-
-    def unfinished(self, seed: int, folds: list[int]) -> list[tuple[int, int]]:
+    def unfinished(self, seed: int, folds: list[int]) -> list[Key]:
         """The runs (seed, fold) that have no results yet."""
-        return [(seed, fold) for fold in folds if not self.run_folder(seed, fold).is_dir()]
+        return [(seed, fold) for fold in folds if self.result((seed, fold)) is None]
 
-    @contextmanager
-    def writing(self, seed: int, fold: int, probabilities: np.ndarray, epochs: list[dict]) -> Iterator[Path]:
-        """Write a run's results; further files may be put into the folder that is yielded."""
-        with files.replacing(self.run_folder(seed, fold)) as folder:
-            folder.mkdir()
-            np.save(folder / "probabilities.npy", probabilities)
-            files.write_text(folder / "epochs.json", json.dumps(epochs))
-            yield folder
+    def begun(self, keys: list[Key]) -> list[Key]:
+        """Those of the runs that have a checkpoint."""
+        return [key for key in keys if self._path(key, "checkpoint").exists()]
 
-    def read(self, seed: int, fold: int) -> tuple[np.ndarray, list[dict]]:
-        """A run's probabilities [test utterances, classes] and epochs."""
-        folder = self.run_folder(seed, fold)
-        epochs = json.loads((folder / "epochs.json").read_text(encoding="utf-8"))
-        return np.load(folder / "probabilities.npy", allow_pickle=False), epochs
+    def result(self, key: Key) -> Record | None:
+        """What a run that has ended left, if it is there and whole."""
+        return _read(self._path(key, "result"))
 
-    def taken(self, seed: int, folds: list[int]) -> None:
-        """Note that a seed's outputs are written, and remove its runs."""
+    def write_result(self, key: Key, result: Record) -> None:
+        """Keep what a run that has ended left; its checkpoint goes."""
+        _write(self._path(key, "result"), result)
+        self._path(key, "checkpoint").unlink(missing_ok=True)
+
+    def checkpoint(self, key: Key) -> Record | None:
+        """Where a run was after one of its epochs, if that is there and whole."""
+        return _read(self._path(key, "checkpoint"))
+
+    def write_checkpoint(self, key: Key, checkpoint: Record) -> None:
+        """Keep where a run is, instead of where it was before."""
+        _write(self._path(key, "checkpoint"), checkpoint)
+
+    def note_written(self, seed: int) -> None:
+        """Note that a seed's outputs are written."""
         files.write_text(self._note(seed), self.digest + "\n")
-        for fold in folds:
-            shutil.rmtree(self.run_folder(seed, fold), ignore_errors=True)
-        if not any((FOLDER / self.digest).iterdir()):
-            (FOLDER / self.digest).rmdir()
 
     def is_current(self, seed: int, outputs: Path) -> bool:
         """Whether the outputs of a seed were last written here by this same work."""
         return outputs.is_dir() and self._note(seed).is_file() and self._note(seed).read_text().strip() == self.digest
 
+    @contextmanager
+    def claim(self, seed: int, *, wait: bool) -> Iterator[bool]:
+        """Be the only process that trains a seed, for the length of the block; whether that was granted.
+
+        If another process is at it, say so and wait for its end, or yield False. It may be the child of a DVC that was
+        killed, or train the same for another experiment.
+        """
+        name = f"{self.variant} seed {seed}"
+        if self.folder.is_dir():
+            os.utime(self.folder)  # it is in use
+        with (
+            _lock(OWN / "locks" / f"{self.variant}_seed{seed}", name if wait else None) as outputs,
+            _lock(shared() / "locks" / f"{self.digest}_seed{seed}", name if wait else None) as runs,
+        ):
+            yield outputs and runs
+
+    def _path(self, key: Key, kind: str) -> Path:
+        seed, fold = key
+        return self.folder / f"seed{seed}_fold{fold}.{kind}"
+
     def _note(self, seed: int) -> Path:
-        return FOLDER / "written" / f"{self.variant}_seed{seed}"
+        return OWN / "written" / f"{self.variant}_seed{seed}"
 
 
-@contextmanager
-def claim(variant: str, seed: int, *, wait: bool) -> Iterator[bool]:
-    """Be the only process that trains a variant and seed, for the length of the block; whether that was granted.
+def software() -> dict[str, str]:
+    """Versions of libraries and a hash of the code that results depend on."""
+    code = Path(__file__).parents[1]
+    own = _hash([*sorted(code.glob("*.py")), *sorted((code / "train").glob("*.py"))])
+    return {name: version(name) for name in LIBRARIES} | {"stages": own}
 
-    If another process, say the child of a DVC that was killed, is at it, say so and wait for its end, or yield False.
+
+def remove_old(limits: params.WorkLimits) -> None:
+    """Remove the files of digests that were not used for `limits.days`, then the oldest until `limits.gib` are left.
+
+    Those that were used within the hour, or that a process trains now, stay.
     """
-    path = FOLDER / "locks" / f"{variant}_seed{seed}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                yield False
-                return
-            print(f"{variant} seed {seed}: another process trains it; waiting for its end", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield True
+    now, kept = time.time(), []
+    for folder in (path for path in shared().glob("*") if len(path.name) == 32 and path.is_dir()):
+        sizes, times = zip(*((s.st_size, s.st_mtime) for s in _stats(folder)), strict=True)
+        kept.append((max(times), sum(sizes), folder))
+    total = sum(size for _, size, _ in kept)
+    for used, size, folder in sorted(kept):
+        too_old, too_much = now - used > 86400 * limits.days, total > 2**30 * limits.gib
+        if (too_old or too_much) and now - used > _IN_USE and not _trained_now(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
 
 
 def note_time(seconds: dict[str, str | float]) -> None:
     """Add a line of JSON to `.work/timings.jsonl`: what a worker process spent its time on, in seconds."""
-    FOLDER.mkdir(exist_ok=True)
-    with (FOLDER / "timings.jsonl").open("a", encoding="utf-8") as log:
+    OWN.mkdir(exist_ok=True)
+    with (OWN / "timings.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(seconds) + "\n")
 
 
@@ -101,13 +158,77 @@ def _digest(variant: str, config: params.Params) -> str:
         "variant": variant,
         "features": config.features.model_dump(),
         "model": config.model.model_dump(),
-        "train": config.train.model_dump(exclude={"workers", "together"}),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "train": config.train.model_dump(include={"protocol", "precision", "device", "save_weights"}),
+        "software": software(),
+        "data": _hash([features.FOLDER / "meta.json", features.FOLDER / "utterances.csv", features.FOLDS]),
     }
-    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode())
-    code = Path(__file__).parents[1]
-    read = [*sorted(code.glob("*.py")), *sorted((code / "train").glob("*.py"))]
-    for path in [*read, features.FOLDER / "meta.json", features.FOLDER / "utterances.csv", features.FOLDS]:
+    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _hash(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()
+
+
+def _write(path: Path, record: Record) -> None:
+    """The SHA-256 of all that follows, then arrays and JSON as safetensors."""
+    text = np.frombuffer(json.dumps(record.values).encode(), np.uint8)
+    content = safetensors.save(record.arrays | {_VALUES: text})
+    with files.replacing(path) as partial, partial.open("wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
+
+
+def _read(path: Path) -> Record | None:
+    """What `_write` wrote; a file that is not so is reported and removed."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    checksum, content = content[:32], content[32:]
+    try:
+        if hashlib.sha256(content).digest() != checksum:
+            raise ValueError
+        arrays = safetensors.load(content)
+        return Record(values=json.loads(arrays.pop(_VALUES).tobytes()), arrays=arrays)
+    except (ValueError, KeyError, SafetensorError):
+        print(f"{path}: its content does not agree with its checksum; removed, not used", file=sys.stderr)
+        path.unlink(missing_ok=True)
+        return None
+
+
+@contextmanager
+def _lock(path: Path, name: str | None) -> Iterator[bool]:
+    """Hold a lock for the length of the block; if another process does, wait for its end, or yield False without
+    a `name` to say who waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if name is None:
+                yield False
+                return
+            lock.seek(0)
+            print(f"{name}: another process ({lock.read().strip()}) trains it; waiting for its end", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield True
+
+
+def _stats(folder: Path) -> list[os.stat_result]:
+    """Of a folder and its files."""
+    return [path.stat() for path in (folder, *folder.iterdir())]
+
+
+def _trained_now(digest: str) -> bool:
+    for path in (shared() / "locks").glob(f"{digest}_*"):
+        with _lock(path, None) as free:
+            if not free:
+                return True
+    return False

@@ -1,24 +1,34 @@
-"""Processes of one thread each that share out the runs of a stage."""
+"""The local engine: processes of one thread each that share out the runs of a stage."""
 
 import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
+from contextlib import contextmanager
 from multiprocessing.queues import Queue
 
-from safetensors.torch import save_file
+import pandas as pd
+import torch
 
 from stages import cli, features, params
 from stages.train import protocol
 from stages.train.progress import Progress
-from stages.train.protocol import Epoch, Key
-from stages.train.work import Work, note_time
+from stages.train.protocol import Epoch
+from stages.train.work import Key, Work, note_time
+
+SAFE = "Runs that have ended and checkpoints are safe in .work/: the next dvc repro goes on from them"
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+def room(variant: str, config: params.Params) -> int:
+    """How many runs of a variant are trained at a time."""
+    return count(config) * protocol.together(variant, features.read(), config)
 
 
 def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> None:
@@ -27,7 +37,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
     Raises
     ------
     UserError
-        If a training fails or a worker process dies; the runs that have ended stay in `work`.
+        If a training fails or a worker process dies; results and checkpoints stay in `work`.
     """
     number = min(len(keys), count(config))
     # A forked worker need not import torch again; CUDA does not survive a fork.
@@ -50,7 +60,8 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise cli.UserError(
-                f"{variant}: a worker process was killed, perhaps for want of memory; outputs were not written"
+                f"{variant}: a worker process was killed. If it was the kernel, for want of memory: fewer "
+                f"train.workers, or a smaller train.together, need less. {SAFE}"
             ) from None
 
 
@@ -75,11 +86,17 @@ def _follow(futures: list[Future], reports: Queue, progress: Progress) -> None:
 
 
 def _start(pending: Queue, reports: Queue) -> None:
-    """Make a process a worker, which leaves interrupts to the parent."""
+    """Make a process a worker, which leaves interrupts to the parent and dies with it."""
     global _pending, _reports
     _pending, _reports = pending, reports
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with, args=[multiprocessing.parent_process()], daemon=True).start()
+
+
+def _die_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def keep_freed_memory() -> None:
@@ -98,18 +115,55 @@ def set_allocation(*, mapped_from: int, kept: int) -> None:
 def _train(variant: str, config: params.Params, work: Work, together: int) -> None:
     """Train runs, `together` at once, for as long as there are any."""
     corpus, folds = features.read(), features.read_folds()
+
+    def report(key: Key, epochs: list[Epoch]) -> None:
+        _reports.put((key, epochs))
+
+    note_time(train_runs(variant, iter(_pending.get, None), corpus, folds, config, work, together, report))
+
+
+def train_runs(
+    variant: str,
+    keys: Iterable[Key],
+    corpus: features.Features,
+    folds: pd.DataFrame,
+    config: params.Params,
+    work: Work,
+    together: int,
+    report: Callable[[Key, list[Epoch]], None],
+) -> dict[str, str | float]:
+    """Train the runs of `keys` and write their results to `work`; what the time was spent on, in seconds.
+
+    Raises
+    ------
+    UserError
+        If a loss is not finite, memory does not suffice, or CUDA fails.
+    """
     rows = {fold: features.fold_rows(corpus, folds, fold) for fold in features.numbers(folds)}
+    stopwatch, epochs = protocol.Stopwatch(), 0
+    runs = protocol.train(
+        variant, keys, rows, corpus, config, together=together, report=report, stopwatch=stopwatch, work=work
+    )
+    with _failures(variant):
+        for key, run in runs:
+            stopwatch.switch("results")
+            work.write_result(key, run.record(weights=config.train.save_weights))
+            epochs += len(run.epochs)
+    stopwatch.switch("")
+    return {"variant": variant, "together": together, "epochs": epochs, **stopwatch.seconds}
 
-    def report(key: Key, epoch: Epoch) -> None:
-        _reports.put((key, epoch))
 
-    keys, stopwatch, epochs = iter(_pending.get, None), protocol.Stopwatch(), 0
-    for key, run in protocol.train(
-        variant, keys, rows, corpus, config, together=together, report=report, stopwatch=stopwatch
-    ):
-        stopwatch.switch("")
-        epochs += len(run.epochs)
-        with work.writing(*key, run.probabilities, [asdict(epoch) for epoch in run.epochs]) as folder:
-            if config.train.save_weights:
-                save_file(run.weights, folder / "weights.safetensors")
-    note_time({"variant": variant, "together": together, "epochs": epochs, **stopwatch.seconds})
+@contextmanager
+def _failures(variant: str) -> Iterator[None]:
+    """Say what a failure of memory or of CUDA means."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in reason:
+            advice = "memory does not suffice; fewer train.workers, or a smaller train.together, need less"
+        elif "CUDA error" in reason or "cuDNN error" in reason or "CUBLAS_STATUS" in reason:
+            advice = "CUDA failed; if the device is gone for good, train.device: cpu goes on without it, from the start"
+        else:
+            raise
+        raise cli.UserError(f"{variant}: {advice} ({reason}). {SAFE}") from None

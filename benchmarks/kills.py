@@ -1,0 +1,147 @@
+"""`python -m benchmarks.kills [--kills 200] [--seed 1]`: a small study that is killed again and again.
+
+Runs the study undisturbed, then again, with SIGKILL to a worker, to a stage or to DVC at random moments. After each
+kill `python -m stages.mend` and `dvc repro` follow, at once, so that what the killed DVC left may still be training.
+Whenever the study is complete, `runs/`, `metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then
+it begins anew. Prints what was killed and what came of it.
+"""
+
+import argparse
+import collections
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+STUDY = {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]}
+TRAIN = {"checkpoint_seconds": 0, "workers": 2, "together": 2}
+WRITTEN = ("runs", "metrics", "plots", "dvc.lock")
+LONGEST = 9.0
+"""Seconds until a kill at most, but for the wait for a process of the kind that is to be killed."""
+
+VICTIMS = ("worker", "stage", "dvc")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "study"
+        subprocess.run(["git", "clone", "--quiet", ROOT, path], check=True)
+        counts = disturb(path, os.environ.copy(), kills=options.kills, seed=options.seed)
+    for what, count in sorted(counts.items()):
+        print(f"{what}: {count}")
+
+
+def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) -> collections.Counter:
+    """Make `study` a small one, run it with kills, and count what happened.
+
+    Raises
+    ------
+    AssertionError
+        If what a disturbed study wrote differs from what the undisturbed one did, or a `dvc repro` that nobody killed
+        fails.
+    """
+    document = yaml.safe_load((study / "params.yaml").read_text()) | STUDY
+    document["corpus"]["synthetic"]["utterances"] = 150
+    document["model"]["hidden"] = 6
+    document["train"] |= TRAIN
+    document["train"]["protocol"]["patience"] = 30
+    (study / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    begin_anew(study)
+    started = time.monotonic()
+    done, output = finish(repro(study, environment))
+    assert done, output
+    undisturbed, length = contents(study), time.monotonic() - started
+    counts, rng = collections.Counter({"seconds undisturbed": round(length)}), random.Random(seed)
+    begin_anew(study)
+    while True:
+        process = repro(study, environment)
+        left = kills - sum(counts[f"kills of {name}"] for name in VICTIMS)
+        victim = kill(process, rng) if left else None
+        done, output = finish(process)
+        counts["dvc.lock cut short"] += "dvc.lock was cut short" in output
+        counts["stages that waited for what a killed DVC had left"] += output.count("waiting for its end")
+        counts["stages that went on from checkpoints"] += output.count("go on from checkpoints")
+        counts["checkpoints or results found damaged"] += output.count("agree with its checksum")
+        if victim:
+            counts[f"kills of {victim}"] += 1
+            continue
+        assert done, output
+        assert contents(study) == undisturbed, "a disturbed study differs"
+        counts["studies completed, all equal to the undisturbed one"] += 1
+        if not left:
+            return counts
+        begin_anew(study)
+
+
+def begin_anew(study: Path) -> None:
+    """Remove all that a study writes, its caches included."""
+    for name in (*WRITTEN, "data", ".work", ".dvc/cache", ".dvc/tmp"):
+        path = study / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def repro(study: Path, environment: dict[str, str]) -> subprocess.Popen:
+    """Start DVC, once what a killed one cut short is mended."""
+    log = (study / ".log").open("w+")
+    subprocess.run([sys.executable, "-m", "stages.mend"], cwd=study, env=environment, stderr=log, check=True)
+    command = [sys.executable, "-m", "dvc", "repro"]
+    process = subprocess.Popen(command, cwd=study, env=environment, stdout=log, stderr=log, start_new_session=True)
+    process.log = log
+    return process
+
+
+def finish(process: subprocess.Popen) -> tuple[bool, str]:
+    """Wait for DVC; whether it did all, and what it and its stages wrote."""
+    code = process.wait()
+    process.log.seek(0)
+    with process.log as log:
+        return code == 0, log.read()
+
+
+def kill(process: subprocess.Popen, rng: random.Random) -> str | None:
+    """Kill a worker, the stage or DVC at a random moment; which it was, or None if DVC ended before."""
+    moment, victim = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(VICTIMS)
+    while process.poll() is None:
+        time.sleep(0.01)
+        found = [process.pid]
+        for _ in range(VICTIMS[::-1].index(victim)):
+            found = [child for parent in found for child in children(parent)]
+        if time.monotonic() >= moment and found:
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(found), signal.SIGKILL)
+                return victim
+    return None
+
+
+def children(parent: int) -> list[int]:
+    """The process ids of a process's children, in order."""
+    listed = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False).stdout
+    return sorted(int(line) for line in listed.split())
+
+
+def contents(study: Path) -> dict[str, str]:
+    """The SHA-256 of every file that a study writes."""
+    found = {}
+    for name in WRITTEN:
+        for path in sorted([study / name, *(study / name).rglob("*")]):
+            if path.is_file():
+                found[str(path.relative_to(study))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+if __name__ == "__main__":
+    main()

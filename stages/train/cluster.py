@@ -1,0 +1,243 @@
+"""The engine `ray`: a stage's runs as tasks of a Ray cluster. docs/cluster.md tells how to set one up.
+
+Tasks keep nothing themselves: checkpoints, results and reports go to the Desk, an actor beside the stage, which writes
+them to `.work/` as the local engine does. So a task whose node is lost goes on elsewhere from its last checkpoint.
+"""
+
+import dataclasses
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # a cluster without authentication has to be asked for
+try:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError:
+    ray = None
+
+from stages import cli, features, params
+from stages.train import protocol, workers
+from stages.train.progress import Progress
+from stages.train.protocol import Epoch
+from stages.train.work import Key, Record, Work, software
+
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""As in stages/train/__init__.py, for processes that may import numpy first."""
+
+
+class Desk:
+    """Hands out checkpoints, keeps what tasks send, and collects what they report."""
+
+    def __init__(self, work: Work):
+        self.work, self.reported = work, []
+
+    def checkpoint(self, key: Key) -> Record | None:
+        """`Work.checkpoint`."""
+        return self.work.checkpoint(key)
+
+    def write_checkpoint(self, key: Key, checkpoint: Record) -> None:
+        """`Work.write_checkpoint`."""
+        self.work.write_checkpoint(key, checkpoint)
+
+    def write_result(self, key: Key, result: Record) -> None:
+        """`Work.write_result`."""
+        self.work.write_result(key, result)
+
+    def report(self, key: Key, epochs: list[Epoch]) -> None:
+        """Take note of a run's epochs so far."""
+        self.reported.append((key, epochs))
+
+    def reports(self) -> list[tuple[Key, list[Epoch]]]:
+        """What was reported since this was last asked."""
+        reported, self.reported = self.reported, []
+        return reported
+
+
+class RemoteWork:
+    """A task's view of the Desk: what training needs of `Work`."""
+
+    def __init__(self, desk):
+        self.desk = desk
+
+    def checkpoint(self, key: Key) -> Record | None:
+        """`Work.checkpoint`."""
+        return ray.get(self.desk.checkpoint.remote(key))
+
+    def write_checkpoint(self, key: Key, checkpoint: Record) -> None:
+        """`Work.write_checkpoint`."""
+        ray.get(self.desk.write_checkpoint.remote(key, checkpoint))
+
+    def write_result(self, key: Key, result: Record) -> None:
+        """`Work.write_result`."""
+        ray.get(self.desk.write_result.remote(key, result))
+
+
+def room(variant: str, config: params.Params) -> int:
+    """How many runs of a variant are trained at a time.
+
+    Raises
+    ------
+    UserError
+        If Ray is not installed, there is no cluster, or none of its nodes is large enough for a task.
+    """
+    with _connected(config):
+        return _slots(config) * _together(variant, _corpus(config), config)
+
+
+def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> None:
+    """Train the runs of `keys` and write their results to `work`.
+
+    Raises
+    ------
+    UserError
+        If a training fails, or nodes are lost more often than `train.ray.retries`; results and checkpoints stay in
+        `work`.
+    """
+    with _connected(config), Progress(variant, keys, config.train.protocol.patience) as progress:
+        corpus = _corpus(config)
+        together = min(_together(variant, corpus, config), -(-len(keys) // _slots(config)))
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(work)
+        task = _task(_train, config, name=f"{variant} training")
+        folds = features.read_folds()
+        pending = [
+            task.remote(variant, keys[start : start + together], corpus, folds, config, desk, software())
+            for start in range(0, len(keys), together)
+        ]
+        try:
+            while pending:
+                done, pending = ray.wait(pending, timeout=0.5)
+                for key, epochs in ray.get(desk.reports.remote()):
+                    progress.update(key, epochs)
+                ray.get(done)
+        except ray.exceptions.RayError as error:
+            raise cli.UserError(f"{variant}: {_explain(error)}") from None
+        finally:
+            for reference in pending:
+                ray.cancel(reference, force=True)
+            ray.kill(desk)
+
+
+@contextmanager
+def _connected(config: params.Params) -> Iterator[None]:
+    """A connection to the cluster that RAY_ADDRESS names or that runs on this machine; made once."""
+    if ray is None:
+        raise cli.UserError("train.engine is ray, but Ray is not installed: pip install -r requirements-ray.txt")
+    if not ray.is_initialized():
+        stages = Path(features.__file__).parent
+        try:
+            ray.init(
+                os.environ.get("RAY_ADDRESS", "auto"),
+                logging_level="ERROR",
+                runtime_env={
+                    "py_modules": [str(stages)],
+                    "excludes": ["**/__pycache__"],
+                    "env_vars": ENVIRONMENT,
+                },
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise cli.UserError(f"train.engine is ray, but no Ray cluster can be reached ({reason})") from None
+    yield
+
+
+def _slots(config: params.Params) -> int:
+    """How many tasks the cluster has room for."""
+    wanted = {"CPU": config.train.ray.cpus, "GPU": config.train.ray.gpus}
+    slots = sum(
+        min(int(node["Resources"].get(kind, 0) // number) for kind, number in wanted.items() if number)
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    if not slots:
+        raise cli.UserError(
+            f"no node of the Ray cluster has the {wanted['CPU']:g} CPUs and {wanted['GPU']:g} GPUs that train.ray asks "
+            "for each task"
+        )
+    return slots
+
+
+def _corpus(config: params.Params):
+    """What tasks are given of the corpus: itself, or where it lies."""
+    if config.train.ray.features == "shared":
+        return features.FOLDER.absolute()
+    return ray.put(features.read())
+
+
+def _opened(corpus: features.Features | Path) -> features.Features:
+    if isinstance(corpus, Path):
+        if not corpus.is_dir():
+            raise cli.UserError(f"train.ray.features is shared, but {corpus} is no folder on every node: use ship")
+        return features.read(corpus)
+    return dataclasses.replace(corpus, embedding=corpus.embedding.copy())  # torch wants it writable
+
+
+def _task(function, config: params.Params, **options):
+    resources = config.train.ray
+    return ray.remote(function).options(
+        num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=resources.retries, **options
+    )
+
+
+def _together(variant: str, corpus, config: params.Params) -> int:
+    """`protocol.together` on a node: this machine may lack what the nodes have."""
+    try:
+        return ray.get(_task(_count_together, config).remote(variant, corpus, config, software()))
+    except ray.exceptions.RayError as error:
+        raise cli.UserError(f"{variant}: {_explain(error)}") from None
+
+
+def _count_together(variant: str, corpus, config: params.Params, expected: dict[str, str]) -> int:
+    _check(expected)
+    return protocol.together(variant, _opened(corpus), config)
+
+
+def _train(
+    variant: str,
+    keys: list[Key],
+    corpus,
+    folds: pd.DataFrame,
+    config: params.Params,
+    desk,
+    expected: dict[str, str],
+) -> None:
+    """A task: train the runs of `keys` at once."""
+    _check(expected)
+    workers.keep_freed_memory()
+
+    def report(key: Key, epochs: list[Epoch]) -> None:
+        desk.report.remote(key, epochs)
+
+    workers.train_runs(variant, keys, _opened(corpus), folds, config, RemoteWork(desk), len(keys), report)
+
+
+def _check(expected: dict[str, str]) -> None:
+    """A node may have other libraries, or import another copy of `stages` than the one that it was sent."""
+    own = software()
+    differ = [f"{name} {own[name][:12]} and not {value[:12]}" for name, value in expected.items() if own[name] != value]
+    if differ:
+        raise cli.UserError(f"all nodes must have the same software, but {platform.node()} has {', '.join(differ)}")
+
+
+def _explain(error: Exception) -> str:
+    """What became of a task, and what to do."""
+    if isinstance(error, ray.exceptions.RayTaskError):
+        cause = error.cause
+        if isinstance(cause, cli.UserError):
+            return str(cause).removesuffix(f" {workers.SAFE}").removesuffix(".") + f". {workers.SAFE}"
+        return f"a task failed with {type(cause).__name__}: {cause}. {workers.SAFE}"
+    if isinstance(error, ray.exceptions.ObjectStoreFullError):
+        return (
+            "the corpus does not fit into Ray's object store: start nodes with a larger --object-store-memory, or use "
+            "train.ray.features: shared"
+        )
+    reason = str(error).strip().partition("\n")[0]
+    return (
+        f"a task was lost more often than train.ray.retries allows ({type(error).__name__}: {reason}). Out of memory: "
+        f"ask for more train.ray.cpus a task. {workers.SAFE}"
+    )
