@@ -95,8 +95,8 @@ def measure_epoch(variant: str) -> dict[str, float]:
     rows = features.fold_rows(corpus, features.read_folds(), 1)
     ends, own = [], []
 
-    def note(_key, epochs) -> None:
-        if not epochs:
+    def note(_key, standing) -> None:
+        if not standing.epochs:
             return
         ends.append(time.monotonic())
         own.append(memory.anonymous())

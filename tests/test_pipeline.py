@@ -67,7 +67,7 @@ def test_a_second_repro_runs_nothing(repository):
 
 
 def test_from_nothing_the_same_bytes_come_out(repository):
-    for name in ("data", "runs", "metrics", "plots", ".dvc/cache"):
+    for name in ("data", "runs", "metrics", "plots", ".work", ".dvc/cache"):
         shutil.rmtree(repository.folder / name)
     again = ran(repository.ok("dvc", "repro"))
     assert {"prepare", "train@self_tva-1", "train@cross_tva-1", "aggregate", "ttest", "confusion", "headline"} <= set(

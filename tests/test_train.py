@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from stages import cli, features, params
 from stages.train import __main__ as stage
 from stages.train import data, protocol
 from stages.train.stack import Stack
-from stages.train.work import Work
+from stages.train.work import Record, Work
 from tests.conftest import Study, changed
 
 
@@ -73,7 +74,9 @@ def test_workers_note_their_time(trained):
 def test_the_bytes_do_not_depend_on_what_is_trained_beside(workers, together, trained):
     before = outputs(trained, "cross_tva", 1)
     trained.set(train__workers=workers, train__together=together)
-    trained.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
+    shutil.rmtree(trained.folder / ".work")
+    said = trained.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
+    assert "found in .work/" not in said
     assert outputs(trained, "cross_tva", 1) == before
     assert list(before) == ["curves.csv", *(f"fold{i}.safetensors" for i in range(1, 6)), "predictions.parquet"]
     trained.set(train__workers=2, train__together="auto")
@@ -118,18 +121,21 @@ def test_more_seeds_are_trained_ahead_and_found_done(trained):
     for together in (1, 8):
         study.set(train__together=together, train__workers=2)
         for seed in (4, 5, 6):
-            study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", str(seed))
-            done = {path.name for path in (study.folder / ".work").glob("*/seed*")}
-            assert done == (
-                {f"seed{s}_fold{f}" for s in range(seed + 1, 7) for f in range(1, 6)} if together == 8 else set()
-            )
+            said = study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", str(seed))
+            done = {path.name for path in (study.folder / ".work").glob("*/*.result")}
+            last = 6 if together == 8 else seed
+            assert done == {f"seed{s}_fold{f}.result" for s in range(4, last + 1) for f in range(1, 6)}
+            assert ("5 of them found in .work/" in said) == (together == 8 and seed > 4)
         studies[together] = [outputs(study, "self_v", seed) for seed in (4, 5, 6)]
         shutil.rmtree(study.folder / ".work")
     assert studies[1] == studies[8]
-    # Seeds whose outputs are written are not trained again, other params' results are not used.
+    # Seeds whose outputs are written are not trained ahead, other params' results are not used.
     study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "6")
+    for folder in (study.folder / ".work").glob("?" * 32):
+        shutil.rmtree(folder)
     study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "4")
-    assert {path.name for path in (study.folder / ".work").glob("*/seed*")} == {f"seed5_fold{f}" for f in range(1, 6)}
+    done = {path.name for path in (study.folder / ".work").glob("*/*.result")}
+    assert done == {f"seed{s}_fold{f}.result" for s in (4, 5) for f in range(1, 6)}
     study.set(train__protocol__learning_rate=0.02)
     study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "5")
     assert outputs(study, "self_v", 5) != studies[8][1]
@@ -144,7 +150,10 @@ def test_two_processes_do_not_train_the_same_seed(trained):
     ]
     errors = sorted(process.communicate()[1] for process in both)
     assert [process.returncode for process in both] == [0, 0]
-    assert errors == ["", "self_v seed 9: another process trains it; waiting for its end\n"]
+    assert errors[0] == ""
+    assert re.fullmatch(r"self_v seed 9: another process \((\d+)\) trains it; waiting for its end\n", errors[1]).group(
+        1
+    ) in {str(process.pid) for process in both}
 
 
 def test_mixed_precision_is_near_float32_and_not_it(trained):
@@ -294,19 +303,17 @@ def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
         if any(seed == 12 for seed, _ in keys):
             raise cli.UserError("seed 12 explodes")
         for key in keys:
-            with work.writing(*key, np.zeros(1), []):
-                pass
+            work.write_result(key, Record(values={"epochs": []}, arrays={}))
 
     monkeypatch.chdir(trained.folder)
     monkeypatch.setattr("stages.train.workers.train", train)
     config, folds = changed_params(trained, seeds=[11, 12], train__together=8), [1, 2]
     work = Work("self_t", config)
-    stage._train("self_t", 11, folds, config, work)
+    stage._train("self_t", 11, work.unfinished(11, folds), folds, config, work)
     assert tried == [[(11, 1), (11, 2), (12, 1), (12, 2)], [(11, 1), (11, 2)]]
     assert work.unfinished(11, folds) == []
     with pytest.raises(cli.UserError, match="seed 12 explodes"):
-        stage._train("self_t", 12, folds, config, work)
-    work.taken(11, folds)
+        stage._train("self_t", 12, work.unfinished(12, folds), folds, config, work)
 
 
 def test_an_unknown_variant_is_said(trained):

@@ -23,7 +23,7 @@ except ImportError:
 from stages import cli, features, params
 from stages.train import protocol, workers
 from stages.train.progress import Progress
-from stages.train.protocol import Epoch
+from stages.train.protocol import Standing
 from stages.train.work import Key, Record, Work, software
 
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
@@ -48,11 +48,11 @@ class Desk:
         """`Work.write_result`."""
         self.work.write_result(key, result)
 
-    def report(self, key: Key, epochs: list[Epoch]) -> None:
-        """Take note of a run's epochs so far."""
-        self.reported.append((key, epochs))
+    def report(self, key: Key, standing: Standing) -> None:
+        """Take note of how far a run is."""
+        self.reported.append((key, standing))
 
-    def reports(self) -> list[tuple[Key, list[Epoch]]]:
+    def reports(self) -> list[tuple[Key, Standing]]:
         """What was reported since this was last asked."""
         reported, self.reported = self.reported, []
         return reported
@@ -98,7 +98,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
         If a training fails, or nodes are lost more often than `train.ray.retries`; results and checkpoints stay in
         `work`.
     """
-    with _connected(config), Progress(variant, keys, config.train.protocol.patience) as progress:
+    with _connected(config), Progress(variant, keys) as progress:
         corpus = _corpus(config)
         together = min(_together(variant, corpus, config), -(-len(keys) // _slots(config)))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -112,8 +112,8 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
         try:
             while pending:
                 done, pending = ray.wait(pending, timeout=0.5)
-                for key, epochs in ray.get(desk.reports.remote()):
-                    progress.update(key, epochs)
+                for key, standing in ray.get(desk.reports.remote()):
+                    progress.update(key, standing)
                 ray.get(done)
         except ray.exceptions.RayError as error:
             raise cli.UserError(f"{variant}: {_explain(error)}") from None
@@ -210,8 +210,8 @@ def _train(
     _check(expected)
     workers.keep_freed_memory()
 
-    def report(key: Key, epochs: list[Epoch]) -> None:
-        desk.report.remote(key, epochs)
+    def report(key: Key, standing: Standing) -> None:
+        desk.report.remote(key, standing)
 
     workers.train_runs(variant, keys, _opened(corpus), folds, config, RemoteWork(desk), len(keys), report)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +41,17 @@ class Epoch:
     dev_accuracy: float
     learning_rate: float
     """With which the epoch was trained."""
+
+
+class Standing(NamedTuple):
+    """How far a run is: little enough for a pipe to pass on at once, or not at all if its process is killed."""
+
+    epochs: int
+    """So far."""
+    end: int
+    """The epoch with which it ends if none is better than its best so far."""
+    accuracy: float | None
+    """Of the development part, after its last epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +113,10 @@ class _Training:
             self.best_epoch, self.best = epoch.epoch, parameters.clone()
         self.epochs.append(epoch)
 
-    def has_ended(self, limits: params.Protocol) -> bool:
-        """Whether its last epoch is behind it."""
-        return len(self.epochs) - self.best_epoch >= limits.patience or len(self.epochs) == limits.max_epochs
+    def standing(self, limits: params.Protocol) -> Standing:
+        """How far it is."""
+        accuracy = self.epochs[-1].dev_accuracy if self.epochs else None
+        return Standing(len(self.epochs), min(self.best_epoch + limits.patience, limits.max_epochs), accuracy)
 
     def checkpoint(self, state: Tensor) -> Record:
         """All that it takes to go on from here with the state [3, P] as if nothing had been."""
@@ -143,7 +156,7 @@ def train(
     config: params.Params,
     *,
     together: int = 1,
-    report: Callable[[Key, list[Epoch]], None] = lambda key, epochs: None,
+    report: Callable[[Key, Standing], None] = lambda key, standing: None,
     stopwatch: Stopwatch | None = None,
     work: Work | None = None,
 ) -> Iterator[tuple[Key, Run]]:
@@ -152,7 +165,7 @@ def train(
     A run is a pure function of variant, key, features and params, whatever is trained beside it: on the CPU to the last
     bit. Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
     development accuracy does, and the weights of its best epoch are tested. `rows`: fold → part → rows of `features`.
-    `report`: is told a run's epochs so far, at its start and after each. `stopwatch`: is told of data, training and
+    `report`: is told where a run stands, at its start and after each epoch. `stopwatch`: is told of data, training and
     evaluation. `work`: where runs leave checkpoints and go on from.
 
     Raises
@@ -166,12 +179,12 @@ def train(
         saved = time.monotonic()
         while True:
             for training in lockstep.fill(islice(keys, together - len(lockstep.trainings))):
-                report(training.key, training.epochs)
+                report(training.key, training.standing(config.train.protocol))
             if not lockstep.trainings:
                 return
             lockstep.epoch()
             for training in lockstep.trainings:
-                report(training.key, training.epochs)
+                report(training.key, training.standing(config.train.protocol))
             yield from lockstep.ended()
             if work and time.monotonic() - saved >= config.train.checkpoint_seconds:
                 lockstep.save()
@@ -234,10 +247,13 @@ class _Lockstep:
 
     def ended(self) -> Iterator[tuple[Key, Run]]:
         """Test the runs that have ended, and let go of them."""
-        ended = [training for training in self.trainings if training.has_ended(self.protocol)]
+        standings = [training.standing(self.protocol) for training in self.trainings]
+        ended = [
+            run for run, standing in zip(self.trainings, standings, strict=True) if standing.epochs == standing.end
+        ]
         if not ended:
             return
-        going_on = [run for run, training in enumerate(self.trainings) if not training.has_ended(self.protocol)]
+        going_on = [run for run, standing in enumerate(standings) if standing.epochs < standing.end]
         self.trainings, self.states = [self.trainings[run] for run in going_on], self.states[going_on]
         outputs = self._predict(torch.stack([training.best for training in ended]), ended, "test")
         for training, logits in zip(ended, outputs, strict=True):

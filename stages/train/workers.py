@@ -18,7 +18,7 @@ import torch
 from stages import cli, features, params
 from stages.train import protocol
 from stages.train.progress import Progress
-from stages.train.protocol import Epoch
+from stages.train.protocol import Standing
 from stages.train.work import Key, Work, note_time
 
 SAFE = "Runs that have ended and checkpoints are safe in .work/: the next dvc repro goes on from them"
@@ -49,7 +49,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
     together = min(protocol.together(variant, features.read(), config), -(-len(keys) // number))
     with (
         ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(pending, reports)) as pool,
-        Progress(variant, keys, config.train.protocol.patience) as progress,
+        Progress(variant, keys) as progress,
     ):
         futures = [pool.submit(_train, variant, config, work, together) for _ in range(number)]
         try:
@@ -116,8 +116,8 @@ def _train(variant: str, config: params.Params, work: Work, together: int) -> No
     """Train runs, `together` at once, for as long as there are any."""
     corpus, folds = features.read(), features.read_folds()
 
-    def report(key: Key, epochs: list[Epoch]) -> None:
-        _reports.put((key, epochs))
+    def report(key: Key, standing: Standing) -> None:
+        _reports.put((key, standing))
 
     note_time(train_runs(variant, iter(_pending.get, None), corpus, folds, config, work, together, report))
 
@@ -130,7 +130,7 @@ def train_runs(
     config: params.Params,
     work: Work,
     together: int,
-    report: Callable[[Key, list[Epoch]], None],
+    report: Callable[[Key, Standing], None],
 ) -> dict[str, str | float]:
     """Train the runs of `keys` and write their results to `work`; what the time was spent on, in seconds.
 
