@@ -35,12 +35,11 @@ def main() -> None:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a text is all that DVC writes for the stages that it has."""
+    """Whether a text is all that DVC writes for the stages that it has, but perhaps for an out: that DVC notices."""
     try:
         document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        entries = [
-            entry for stage in document["stages"].values() for entry in (*stage.get("deps", []), *stage.get("outs", []))
-        ]
+        stages = document["stages"].values()
+        entries = [entry for stage in stages for entry in (*stage.get("deps", []), *stage["outs"])]
         return text.endswith("\n") and all(_is_complete(entry) for entry in entries)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError):
         return False

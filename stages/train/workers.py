@@ -144,7 +144,7 @@ def train_runs(
     runs = protocol.train(
         variant, keys, rows, corpus, config, together=together, report=report, stopwatch=stopwatch, work=work
     )
-    with _failures(variant):
+    with failures(variant):
         for key, run in runs:
             stopwatch.switch("results")
             work.write_result(key, run.record(weights=config.train.save_weights))
@@ -154,7 +154,7 @@ def train_runs(
 
 
 @contextmanager
-def _failures(variant: str) -> Iterator[None]:
+def failures(variant: str) -> Iterator[None]:
     """Say what a failure of memory or of CUDA means."""
     try:
         yield

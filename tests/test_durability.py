@@ -1,0 +1,307 @@
+"""What a kill, a damaged file, a full disk or want of memory leaves behind, and that the next run goes on from it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import kills
+from stages import cli, mend, params
+from stages.train import work, workers
+from tests.conftest import ROOT, Study
+
+COMMAND = ("python", "-m", "stages.train", "--variant", "self_tva", "--seed", "1")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Study:
+    """A small study whose only run took its time without harm."""
+    study = Study(tmp_path_factory.mktemp("undisturbed"))
+    study.set(
+        variants=["self_tva", "cross_tva"],
+        seeds=[1],
+        corpus__synthetic__utterances=150,
+        model__hidden=6,
+        train__protocol__patience=40,
+        train__checkpoint_seconds=0,
+        train__workers=2,
+        train__together=2,
+    )
+    study.ok("python", "-m", "stages.prepare")
+    study.ok("python", "-m", "stages.split")
+    study.ok(*COMMAND)
+    return study
+
+
+@pytest.fixture
+def study(undisturbed, tmp_path) -> Study:
+    """The same study with nothing trained."""
+    study = Study(tmp_path)
+    shutil.copy(undisturbed.folder / "params.yaml", tmp_path)
+    shutil.copytree(undisturbed.folder / "data", tmp_path / "data")
+    return study
+
+
+def outputs(study: Study) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (study.folder / "runs/self_tva/seed1").iterdir()}
+
+
+def start(study: Study, *command: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command, cwd=study.folder, env=study.environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def kept(study: Study, kind: str) -> list[Path]:
+    """The checkpoints or results in `.work/`."""
+    return sorted((study.folder / ".work").glob(f"*/seed1_*.{kind}"))
+
+
+def interrupted(study: Study) -> None:
+    """Train until there are two checkpoints and a result, then kill all of it."""
+    process = start(study, *COMMAND)
+    while len(kept(study, "checkpoint")) < 2 or not kept(study, "result"):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_a_killed_training_goes_on(study, undisturbed):
+    interrupted(study)
+    assert not (study.folder / "runs").exists()
+    done = study.run(*COMMAND)
+    assert "runs go on from checkpoints" in done.stderr
+    assert "found in .work/" in done.stdout
+    assert outputs(study) == outputs(undisturbed)
+    assert kept(study, "checkpoint") == []
+
+
+def test_damaged_files_are_said_and_not_used(study, undisturbed):
+    interrupted(study)
+    cut, flipped, result = *kept(study, "checkpoint")[:2], kept(study, "result")[0]
+    cut.write_bytes(cut.read_bytes()[:-1])
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    result.write_bytes(b"")
+    done = study.run(*COMMAND)
+    assert done.returncode == 0
+    for path in (cut, flipped, result):
+        assert f"{path.name}: its content does not agree with its checksum; removed, not used" in done.stderr
+    assert outputs(study) == outputs(undisturbed)
+
+
+def test_what_a_run_depends_on_decides_what_is_used(study, monkeypatch):
+    monkeypatch.chdir(study.folder)
+    config = params.load()
+    folder = work.Work("self_tva", config).folder
+
+    def changed(**changes) -> Path:
+        train = config.train.model_copy(update=changes)
+        return work.Work("self_tva", config.model_copy(update={"train": train})).folder
+
+    assert changed() == folder
+    assert changed(workers=7, together=3, checkpoint_seconds=1.0, engine="ray") == folder
+    assert changed(precision="float64") != folder
+    assert work.Work("cross_tva", config).folder != folder
+    for path in (Path("data/folds.csv"), Path("data/features/utterances.csv"), Path("data/features/meta.json")):
+        before = path.read_text()
+        path.write_text(before + " ")
+        assert work.Work("self_tva", config).folder != folder, path
+        path.write_text(before)
+    monkeypatch.setattr(work, "software", lambda: {"stages": "other"})
+    assert work.Work("self_tva", config).folder != folder
+
+
+def test_experiments_in_copies_share_the_projects_folder(tmp_path, monkeypatch):
+    for copy in (".dvc/tmp/exps/tmpabc", ".dvc/tmp/exps/standalone/tmpabc"):
+        (tmp_path / copy).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / copy)
+        assert work.shared() == tmp_path / ".work"
+    monkeypatch.chdir(tmp_path)
+    assert work.shared() == tmp_path / ".work"
+
+
+def test_old_and_large_work_is_removed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(work, "_trained_now", lambda digest: digest[0] == "d")
+    days = {"a": 40, "b": 9, "c": 5, "d": 50, "e": 0}
+    for name, age in days.items():
+        path = tmp_path / ".work" / (name * 32) / "seed1_fold1.result"
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as file:
+            file.truncate(2**30)
+        for changed in (path, path.parent):
+            os.utime(changed, (time.time() - 86400 * age,) * 2)
+    (tmp_path / ".work/locks").mkdir()
+
+    def left() -> str:
+        return "".join(sorted(path.name[0] for path in (tmp_path / ".work").glob("?" * 32)))
+
+    work.remove_old(params.WorkLimits(days=30.0, gib=10.0))
+    assert left() == "bcde"
+    work.remove_old(params.WorkLimits(days=30.0, gib=3.5))
+    assert left() == "cde"
+    work.remove_old(params.WorkLimits(days=30.0, gib=0.5))
+    assert left() == "de"  # one is trained now, the other was used within the hour
+
+
+def test_a_lock_is_held_by_the_living_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(work, "_digest", lambda variant, config: "0" * 32)
+    own = work.Work("self_t", None)
+    with own.claim(1, wait=False) as granted:
+        assert granted
+        with own.claim(1, wait=False) as again, own.claim(2, wait=False) as other:
+            assert (again, other) == (False, True)
+    assert not work._trained_now("0" * 32)
+    with own.claim(1, wait=False) as granted:
+        assert granted
+        assert work._trained_now("0" * 32)
+
+
+def test_what_a_killed_dvc_leaves_is_waited_for(study, undisturbed):
+    study.ok("git", "init", "-q")
+    study.ok("dvc", "init", "-q")
+    study.ok("dvc", "repro", "split")
+    dvc = start(study, "dvc", "repro", "-s", "train@self_tva-1")
+    while not kept(study, "checkpoint"):
+        assert dvc.poll() is None
+        time.sleep(0.02)
+    dvc.kill()
+    dvc.wait()
+    again = study.ok("dvc", "repro", "-s", "train@self_tva-1")
+    assert "self_tva seed 1: another process" in again
+    assert "5 of them found in .work/" in again
+    assert "the DVC that began this has ended; the results stay in .work/" in dvc.stderr.read()
+    assert outputs(study) == outputs(undisturbed)
+
+
+@pytest.fixture
+def small_disk(study):
+    """Makes a folder of the study a file system of its own; which options `mount` takes."""
+    mounted = []
+
+    def mount(name: str, options: str) -> None:
+        folder = study.folder / name
+        folder.mkdir(exist_ok=True)
+        again = ["-o", f"remount,{options}"] if folder in mounted else ["-t", "tmpfs", "-o", options, "tmpfs"]
+        done = subprocess.run(["mount", *again, folder], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"a file system of its own needs root: {done.stderr.strip()}")
+        mounted.append(folder)
+
+    yield mount
+    for folder in set(mounted):
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize(("name", "size"), [(".work", "400k"), (".work", "20k"), ("runs", "4k")])
+def test_a_full_disk_loses_nothing(name, size, study, undisturbed, small_disk):
+    small_disk(name, f"size={size}")
+    done = study.run(*COMMAND)
+    assert done.returncode == 1
+    assert "No space left on device; nothing half-written is left: make room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(study.folder.rglob("*.partial"))
+    assert not (study.folder / "runs/self_tva/seed1").exists()
+    before = len(kept(study, "result")), len(kept(study, "checkpoint"))
+    small_disk(name, "size=50m")
+    done = study.run(*COMMAND)
+    assert done.returncode == 0
+    assert ("found in .work/" in done.stdout) == (before[0] > 0)
+    assert ("go on from checkpoints" in done.stderr) == (before[1] > 0)
+    assert outputs(study) == outputs(undisturbed)
+
+
+def test_a_full_disk_stops_the_preparation_cleanly(study, small_disk):
+    shutil.rmtree(study.folder / "data")
+    small_disk("data", "size=40k")
+    done = study.stage("prepare")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: data/features: No space left on device; nothing half-written is left")
+    assert len(done.stderr.splitlines()) == 1
+    assert list((study.folder / "data").iterdir()) == []
+    small_disk("data", "size=50m")
+    study.ok("python", "-m", "stages.prepare")
+
+
+@pytest.mark.parametrize("name", [".work", "runs"])
+def test_a_folder_that_cannot_be_written_is_said(name, study, undisturbed, small_disk):
+    small_disk(name, "size=50m,ro")
+    done = study.run(*COMMAND)
+    assert done.returncode == 1
+    assert "Read-only file system; nothing half-written is left: let this user write there" in done.stderr
+    assert "Traceback" not in done.stderr
+    small_disk(name, "size=50m,rw")
+    study.ok(*COMMAND)
+    assert outputs(study) == outputs(undisturbed)
+
+
+def test_want_of_memory_and_a_lost_device_are_said():
+    def too_much() -> None:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    def too_much_for_numpy() -> None:
+        np.empty(2**60, np.uint8)
+
+    def lost_device() -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might be …")
+
+    for failing, said in (
+        (too_much, "memory does not suffice; fewer train.workers"),
+        (too_much_for_numpy, "memory does not suffice; fewer train.workers"),
+        (lost_device, r"CUDA failed; .* \(CUDA error: unspecified launch failure\)"),
+    ):
+        with (
+            pytest.raises(cli.UserError, match=rf"self_t: {said}.*checkpoints are safe in .work/"),
+            workers.failures("self_t"),
+        ):
+            failing()
+    with pytest.raises(RuntimeError, match="a mistake of ours"), workers.failures("self_t"):
+        raise RuntimeError("a mistake of ours")
+
+
+def test_a_lock_file_cut_short_is_mended(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    whole = (ROOT / "dvc.lock").read_text()
+    lock, rwlock = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
+    rwlock.parent.mkdir(parents=True)
+    lock.write_text(whole)
+    rwlock.write_text('{"a": {}}')
+    mend.main()
+    assert (lock.read_text(), rwlock.exists(), capsys.readouterr().err) == (whole, True, "")
+    rwlock.write_text('{"a": {')
+    mend.main()
+    assert not rwlock.exists()
+    second = whole.index("  split:")
+    for size in [0, 10, *range(second - 40, len(whole), 997), len(whole) - 1]:
+        lock.write_text(whole[:size])
+        mend.main()
+        if size < second:
+            assert not lock.exists()
+        else:  # the stages before the cut one; or that too, without some of its outs
+            left = lock.read_text()
+            assert whole.startswith(left)
+            rest = whole[len(left) :]
+            assert rest.startswith("    - path: ") or re.match(r"  \S", rest), rest[:50]
+            assert len(re.findall(r"^  \S", rest[: size - len(left)], re.MULTILINE)) <= 1
+
+
+def test_twenty_kills_change_nothing(tmp_path):
+    study = Study(tmp_path)
+    study.ok("git", "init", "-q")
+    study.ok("dvc", "init", "-q")
+    counts = kills.disturb(tmp_path, study.environment, kills=20, seed=5)
+    assert sum(counts[f"kills of {victim}"] for victim in kills.VICTIMS) == 20
+    assert all(counts[f"kills of {victim}"] for victim in kills.VICTIMS)
+    assert counts["stages that went on from checkpoints"] > 0
+    assert counts["studies completed, all equal to the undisturbed one"] > 0
