@@ -35,8 +35,11 @@ def main() -> None:
     mend.main()
     if subprocess.run([*DVC, "repro", "--quiet", "split"], check=False).returncode:
         raise cli.UserError("dvc repro split failed: the train stages were not begun")
-    stages = _stale(config)
-    failures = Jobs(jobs, config).run(stages)
+    stages, listed = _stale(config), mend.stages()
+    try:
+        failures = Jobs(jobs, config).run(stages)
+    finally:
+        mend.order([stage for stage in _all(config) if stage not in listed])  # as dvc repro would have written them
     for stage, output in failures.items():
         print(f"\n{stage} failed:\n{output}", file=sys.stderr)
     print(f"train: {len(stages) - len(failures)} of {len(stages)} stages done")
@@ -50,8 +53,13 @@ def _stale(config: params.Params) -> list[str]:
     if done.returncode:
         raise cli.UserError("dvc status failed: the train stages were not begun")
     status = json.loads(done.stdout)
-    stages = [f"train@{variant}-{seed}" for seed, variant in product(config.seeds, config.variants)]
-    return [stage for stage in stages if stage in status]
+    stale = (stage for stage in _all(config) if stage in status)
+    return sorted(stale, key=lambda stage: config.seeds.index(int(stage.rpartition("-")[2])))
+
+
+def _all(config: params.Params) -> list[str]:
+    """All train stages, as `dvc repro` takes them."""
+    return [f"train@{variant}-{seed}" for variant, seed in product(config.variants, config.seeds)]
 
 
 class Jobs:

@@ -20,18 +20,42 @@ def main() -> None:
     """Mend `dvc.lock` and DVC's list of the files in use."""
     text = LOCK.read_text(encoding="utf-8") if LOCK.exists() else None
     if text is not None and not _is_whole(text):
-        starts = [match.start() for match in re.finditer(r"^  \S", text, re.MULTILINE)]
-        if starts and _is_whole(kept := text[: starts[-1]]):
+        *whole, (_, cut) = _entries(text) or [("", text)]
+        kept = text[: len(text) - len(cut)]
+        if whole and _is_whole(kept):
             files.write_text(LOCK, kept)
         else:
             LOCK.unlink()
-        print(
-            f"{LOCK} was cut short when DVC was killed: its first {max(0, len(starts) - 1)} stages stay",
-            file=sys.stderr,
-        )
+        print(f"{LOCK} was cut short when DVC was killed: its first {len(whole)} stages stay", file=sys.stderr)
     if RWLOCK.exists() and not _is_json(RWLOCK.read_text(encoding="utf-8")):
         RWLOCK.unlink()
         print(f"{RWLOCK} was cut short when DVC was killed: removed", file=sys.stderr)
+
+
+def stages() -> list[str]:
+    """The stages in `dvc.lock`, in order."""
+    return [name for name, _ in _entries(LOCK.read_text(encoding="utf-8"))] if LOCK.exists() else []
+
+
+def order(wanted: list[str]) -> None:
+    """Let those of `dvc.lock`'s stages that are in `wanted` change places until they are in that order."""
+    if not LOCK.exists():
+        return
+    text = LOCK.read_text(encoding="utf-8")
+    entries = _entries(text)
+    found = dict(entries)
+    ordered = iter([name for name in wanted if name in found])
+    places = [next(ordered) if name in wanted else name for name, _ in entries]
+    head = text[: text.index(entries[0][1])] if entries else text
+    reordered = head + "".join(found[name] for name in places)
+    if reordered != text:
+        files.write_text(LOCK, reordered)
+
+
+def _entries(text: str) -> list[tuple[str, str]]:
+    """Each stage's name and lines."""
+    parts = re.split(r"^(?=  \S)", text, flags=re.MULTILINE)[1:]
+    return [(part.partition(":\n")[0].strip().strip("'\""), part) for part in parts]
 
 
 def _is_whole(text: str) -> bool:

@@ -1,0 +1,112 @@
+"""`make train JOBS=n`: stages side by side come to what `dvc repro` comes to."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kills import contents
+from stages import jobs
+from tests.conftest import Study
+
+
+def repository(folder: Path, **changes) -> Study:
+    """A DVC repository with a small study of which nothing was run."""
+    folder.mkdir()
+    study = Study(folder)
+    study.set(
+        variants=["self_tva", "cross_tva"],
+        seeds=[1, 2],
+        corpus__synthetic__utterances=150,
+        model__hidden=6,
+        train__protocol__patience=1,
+        train__together=1,
+        **changes,
+    )
+    study.ok("git", "init", "-q")
+    study.ok("dvc", "init", "-q")
+    return study
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory) -> Study:
+    study = repository(tmp_path_factory.mktemp("serial") / "study")
+    study.ok("dvc", "repro")
+    return study
+
+
+def test_two_jobs_write_what_one_does(serial, tmp_path):
+    study = repository(tmp_path / "study")
+    output = study.ok("python", "-m", "stages.jobs", "2")
+    assert "train: 4 of 4 stages done" in output
+    study.ok("dvc", "repro")
+    assert contents(study.folder) == contents(serial.folder)
+    assert "train: 0 of 0 stages done" in study.ok("python", "-m", "stages.jobs", "2")
+    for repeated in (study, serial):  # new stages come after the others in dvc.lock
+        repeated.set(seeds=[1, 2, 3])
+    assert "train: 2 of 2 stages done" in study.ok("python", "-m", "stages.jobs", "3")
+    serial.ok("dvc", "repro", "train@self_tva-3", "train@cross_tva-3")
+    assert contents(study.folder) == contents(serial.folder)
+
+
+def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
+    study = repository(tmp_path / "study")
+    study.set(seeds=[1])
+    (study.folder / ".work/locks/cross_tva_seed1").mkdir(parents=True)  # where a file should be
+    done = study.run("python", "-m", "stages.jobs", "2")
+    assert done.returncode == 1
+    assert "train: 1 of 2 stages done" in done.stdout
+    assert "train@cross_tva-1 failed:" in done.stderr
+    assert "error: .work/locks/cross_tva_seed1: Is a directory" in done.stderr
+    assert done.stderr.endswith("error: 1 stages failed: train@cross_tva-1\n")
+    (study.folder / ".work/locks/cross_tva_seed1").rmdir()
+    assert "train: 1 of 1 stages done" in study.ok("python", "-m", "stages.jobs", "2")
+
+
+def test_an_interrupt_stops_all_jobs(tmp_path):
+    study = repository(tmp_path / "study", train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
+    study.set(train__protocol__patience=10**6)
+    process = subprocess.Popen(
+        ["python", "-m", "stages.jobs", "2"],
+        cwd=study.folder,
+        env=study.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while len(trainings(study)) < 2:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+    assert trainings(study) == []
+    assert not list((study.folder / "runs").glob("*/*"))
+
+
+def trainings(study: Study) -> list[int]:
+    """Processes of the study's train stages."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"stages.train" in (process / "cmdline").read_bytes() and (process / "cwd").samefile(study.folder):
+                found.append(int(process.name))
+        except OSError:
+            pass
+    return found
+
+
+def test_shares_of_cores():
+    assert [jobs._share([3, 5, 7], job, 2) for job in range(2)] == [[3, 7], [5]]
+    assert [jobs._share([3, 5], job, 3) for job in range(3)] == [[3], [5], [3]]
+    assert jobs._share([], 0, 2) == []
+
+
+def test_a_number_of_jobs_that_is_none_is_said(tmp_path):
+    study = Study(tmp_path)
+    done = study.stage("jobs", "0")
+    assert (done.returncode, done.stderr) == (1, "error: jobs must be at least 1, but is 0\n")
