@@ -7,8 +7,8 @@ them to `.work/` as the local engine does. So a task whose node is lost goes on 
 import dataclasses
 import os
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -85,8 +85,8 @@ def room(variant: str, config: params.Params) -> int:
     UserError
         If Ray is not installed, there is no cluster, or none of its nodes is large enough for a task.
     """
-    with _connected(config):
-        return _slots(config) * _together(variant, _corpus(config), config)
+    _connect()
+    return _slots(config) * _together(variant, config)
 
 
 def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> None:
@@ -98,17 +98,16 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
         If a training fails, or nodes are lost more often than `train.ray.retries`; results and checkpoints stay in
         `work`.
     """
-    with _connected(config), Progress(variant, keys) as progress:
-        corpus = _corpus(config)
-        together = min(_together(variant, corpus, config), -(-len(keys) // _slots(config)))
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(work)
-        task = _task(_train, config, name=f"{variant} training")
-        folds = features.read_folds()
-        pending = [
-            task.remote(variant, keys[start : start + together], corpus, folds, config, desk, software())
-            for start in range(0, len(keys), together)
-        ]
+    _connect()
+    together = min(_together(variant, config), -(-len(keys) // _slots(config)))
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(work)
+    task, corpus, folds = _task(_train, config), _corpus(config.train.ray.features), features.read_folds()
+    pending = [
+        task.remote(variant, keys[start : start + together], corpus, folds, config, desk, software())
+        for start in range(0, len(keys), together)
+    ]
+    with Progress(variant, keys) as progress:
         try:
             while pending:
                 done, pending = ray.wait(pending, timeout=0.5)
@@ -123,27 +122,24 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
             ray.kill(desk)
 
 
-@contextmanager
-def _connected(config: params.Params) -> Iterator[None]:
-    """A connection to the cluster that RAY_ADDRESS names or that runs on this machine; made once."""
+def _connect() -> None:
+    """Join the cluster that RAY_ADDRESS names or that runs on this machine, and send it the code."""
     if ray is None:
         raise cli.UserError("train.engine is ray, but Ray is not installed: pip install -r requirements-ray.txt")
-    if not ray.is_initialized():
-        stages = Path(features.__file__).parent
-        try:
-            ray.init(
-                os.environ.get("RAY_ADDRESS", "auto"),
-                logging_level="ERROR",
-                runtime_env={
-                    "py_modules": [str(stages)],
-                    "excludes": ["**/__pycache__"],
-                    "env_vars": ENVIRONMENT,
-                },
-            )
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise cli.UserError(f"train.engine is ray, but no Ray cluster can be reached ({reason})") from None
-    yield
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS", "auto")
+    try:
+        if address != "auto":  # Ray itself would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+        code = {"py_modules": [str(Path(features.__file__).parent)], "excludes": ["**/__pycache__"]}
+        ray.init(address, logging_level="ERROR", runtime_env=code | {"env_vars": ENVIRONMENT})
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise cli.UserError(
+            f"train.engine is ray, but no Ray cluster can be reached (RAY_ADDRESS: {address}; {reason})"
+        ) from None
 
 
 def _slots(config: params.Params) -> int:
@@ -162,9 +158,10 @@ def _slots(config: params.Params) -> int:
     return slots
 
 
-def _corpus(config: params.Params):
-    """What tasks are given of the corpus: itself, or where it lies."""
-    if config.train.ray.features == "shared":
+@cache
+def _corpus(how: str):
+    """What tasks are given of the corpus, as `train.ray.features` has it: itself, or where it lies."""
+    if how == "shared":
         return features.FOLDER.absolute()
     return ray.put(features.read())
 
@@ -177,15 +174,14 @@ def _opened(corpus: features.Features | Path) -> features.Features:
     return dataclasses.replace(corpus, embedding=corpus.embedding.copy())  # torch wants it writable
 
 
-def _task(function, config: params.Params, **options):
+def _task(function, config: params.Params):
     resources = config.train.ray
-    return ray.remote(function).options(
-        num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=resources.retries, **options
-    )
+    return ray.remote(function).options(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=resources.retries)
 
 
-def _together(variant: str, corpus, config: params.Params) -> int:
+def _together(variant: str, config: params.Params) -> int:
     """`protocol.together` on a node: this machine may lack what the nodes have."""
+    corpus = _corpus(config.train.ray.features)
     try:
         return ray.get(_task(_count_together, config).remote(variant, corpus, config, software()))
     except ray.exceptions.RayError as error:
@@ -228,6 +224,8 @@ def _explain(error: Exception) -> str:
     """What became of a task, and what to do."""
     if isinstance(error, ray.exceptions.RayTaskError):
         cause = error.cause
+        while isinstance(cause, ray.exceptions.RayTaskError):  # of the Desk
+            cause = cause.cause
         if isinstance(cause, cli.UserError):
             return str(cause).removesuffix(f" {workers.SAFE}").removesuffix(".") + f". {workers.SAFE}"
         return f"a task failed with {type(cause).__name__}: {cause}. {workers.SAFE}"
