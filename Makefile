@@ -29,7 +29,7 @@ clean-work:
 	rm -rf .work
 
 test: setup
-	python -m pytest
+	python -m pytest --numprocesses auto --dist loadfile
 
 lint: setup
 	ruff check

@@ -52,7 +52,8 @@ def run(folder: Path) -> dict[str, float]:
         shutil.rmtree(folder / name)
     total, stages = timed_repro(folder)
     workers = pd.DataFrame([json.loads(line) for line in (folder / ".work/timings.jsonl").open()])
-    busy = workers[["data", "training", "evaluation"]]
+    activities = ["data", "training", "evaluation", "checkpoints", "results"]
+    busy = workers.reindex(columns=activities, fill_value=0).fillna(0)
     training_stages = sum(seconds for name, seconds in stages.items() if name.startswith("train"))
     # Of a variant's workers the one that took longest decides; activities share that as they share all workers' time.
     longest = busy.assign(variant=workers["variant"], all=busy.sum(axis=1)).groupby("variant")["all"].max().sum()
