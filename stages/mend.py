@@ -4,20 +4,30 @@ DVC writes `dvc.lock` in place. Cut short, it is refused; without the stages tha
 run cache and the train stages in `.work/`.
 """
 
+import fcntl
 import json
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 from stages import cli, files
 
-LOCK, RWLOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
+LOCK = Path("dvc.lock")
+RWLOCK, AT_WORK = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/lock")
+"""DVC's list of the files in use, and what it locks while it writes."""
 
 
 def main() -> None:
     """Mend `dvc.lock` and DVC's list of the files in use."""
+    with _instead_of_dvc():
+        _mend()
+
+
+def _mend() -> None:
     text = LOCK.read_text(encoding="utf-8") if LOCK.exists() else None
     if text is not None and not _is_whole(text):
         *whole, (_, cut) = _entries(text) or [("", text)]
@@ -39,8 +49,12 @@ def stages() -> list[str]:
 
 def order(wanted: list[str]) -> None:
     """Let those of `dvc.lock`'s stages that are in `wanted` change places until they are in that order."""
-    if not LOCK.exists():
-        return
+    with _instead_of_dvc():
+        if LOCK.exists():
+            _order(wanted)
+
+
+def _order(wanted: list[str]) -> None:
     text = LOCK.read_text(encoding="utf-8")
     entries = _entries(text)
     found = dict(entries)
@@ -50,6 +64,19 @@ def order(wanted: list[str]) -> None:
     reordered = head + "".join(found[name] for name in places)
     if reordered != text:
         files.write_text(LOCK, reordered)
+
+
+@contextmanager
+def _instead_of_dvc() -> Iterator[None]:
+    """Wait until no DVC writes, and let none begin: what a living one has half written is not cut short."""
+    AT_WORK.parent.mkdir(parents=True, exist_ok=True)
+    with AT_WORK.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another DVC is at work; waiting for it", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _entries(text: str) -> list[tuple[str, str]]:

@@ -1,10 +1,12 @@
 """What a kill, a damaged file, a full disk or want of memory leaves behind, and that the next run goes on from it."""
 
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -294,6 +296,23 @@ def test_a_lock_file_cut_short_is_mended(tmp_path, monkeypatch, capsys):
             rest = whole[len(left) :]
             assert rest.startswith("    - path: ") or re.match(r"  \S", rest), rest[:50]
             assert len(re.findall(r"^  \S", rest[: size - len(left)], re.MULTILINE)) <= 1
+
+
+def test_a_lock_file_that_dvc_is_writing_is_waited_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    whole, lock, at_work = (ROOT / "dvc.lock").read_text(), Path("dvc.lock"), Path(".dvc/tmp/lock")
+    at_work.parent.mkdir(parents=True)
+    with at_work.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        lock.write_text(whole[:5000])
+        mending = threading.Thread(target=mend.main)
+        mending.start()
+        time.sleep(0.5)
+        assert lock.read_text() == whole[:5000]
+        lock.write_text(whole)
+    mending.join()
+    assert capsys.readouterr().err == "another DVC is at work; waiting for it\n"
+    assert lock.read_text() == whole
 
 
 def test_twenty_kills_change_nothing(tmp_path):

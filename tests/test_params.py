@@ -56,6 +56,10 @@ BAD = {
     "infinite rate": ({"train__protocol__learning_rate": float("inf")}, "train.protocol.learning_rate: .* finite"),
     "workers": ({"train__workers": 0}, "train.workers: .*but is 0"),
     "precision": ({"train__precision": "float16"}, "train.precision: .*'float64' or 'bfloat16', but is 'float16'"),
+    "engine": ({"train__engine": "slurm"}, "train.engine: .*'local' or 'ray', but is 'slurm'"),
+    "task without a core": ({"train__ray__cpus": 0}, "train.ray.cpus: .* greater than 0, but is 0"),
+    "limit of work": ({"train__work__gib": -1}, "train.work.gib: .* greater than 0, but is -1"),
+    "checkpoints": ({"train__checkpoint_seconds": -1}, "train.checkpoint_seconds: .* or equal to 0, but is -1"),
     "no root": (
         {"corpus__source": "published_folds"},
         "corpus: root must name a folder when source is published_folds",
