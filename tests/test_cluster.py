@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from stages import cli
+from stages.train import cluster as engine
+from stages.train import work
 from tests.conftest import Study
 
 pytest.importorskip("ray", reason="Ray is not installed: make ray")
@@ -163,6 +166,12 @@ def test_mistakes_are_said(study, cluster):
     assert "the loss must be finite" in exploding
     study.environment = study.environment | {"RAY_AUTH_TOKEN": "0" * 64}
     assert "no Ray cluster can be reached" in errors()
+
+
+def test_a_node_with_other_software_is_refused():
+    with pytest.raises(cli.UserError, match=r"all nodes must have the same software, but .* has torch .* and not 0.1$"):
+        engine._check(work.software() | {"torch": "0.1"})
+    engine._check(work.software())
 
 
 def test_no_cluster_is_said(study):
