@@ -110,6 +110,8 @@ class Jobs:
         if cores:
             os.sched_setaffinity(process.pid, cores)
         self.running.add(process)
+        if self.stopped.is_set():  # in the meantime
+            os.killpg(process.pid, signal.SIGKILL)
         output, _ = process.communicate()
         self.running.discard(process)
         self.shares.put(share)
