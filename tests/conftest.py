@@ -61,6 +61,11 @@ class Study:
         path = self.folder / "params.yaml"
         path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), changes), sort_keys=False))
 
+    def make_repository(self) -> None:
+        """Make the folder a git and DVC repository."""
+        self.ok("git", "init", "-q")
+        self.ok("dvc", "init", "-q")
+
     def run(self, *command: str) -> subprocess.CompletedProcess:
         """Run a command in the study's folder."""
         return subprocess.run(

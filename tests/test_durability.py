@@ -171,8 +171,7 @@ def test_a_lock_is_held_by_the_living_only(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_dvc_leaves_is_waited_for(study, undisturbed):
-    study.ok("git", "init", "-q")
-    study.ok("dvc", "init", "-q")
+    study.make_repository()
     study.ok("dvc", "repro", "split")
     dvc = start(study, "dvc", "repro", "-s", "train@self_tva-1")
     while not kept(study, "checkpoint"):
@@ -317,8 +316,7 @@ def test_a_lock_file_that_dvc_is_writing_is_waited_for(tmp_path, monkeypatch, ca
 
 def test_twenty_kills_change_nothing(tmp_path):
     study = Study(tmp_path)
-    study.ok("git", "init", "-q")
-    study.ok("dvc", "init", "-q")
+    study.make_repository()
     counts = kills.disturb(tmp_path, study.environment, kills=20, seed=5)
     assert sum(counts[f"kills of {victim}"] for victim in kills.VICTIMS) == 20
     assert all(counts[f"kills of {victim}"] for victim in kills.VICTIMS)

@@ -25,8 +25,7 @@ def repository(folder: Path, **changes) -> Study:
         train__together=1,
         **changes,
     )
-    study.ok("git", "init", "-q")
-    study.ok("dvc", "init", "-q")
+    study.make_repository()
     return study
 
 

@@ -28,8 +28,7 @@ def repository(tmp_path_factory) -> Study:
         train__protocol__patience=1,
     )
     (base / ".gitignore").write_text((base / ".gitignore").read_text() + "/corpus/\n")
-    study.ok("git", "init", "-q")
-    study.ok("dvc", "init", "-q")
+    study.make_repository()
     study.ok("dvc", "repro")
     commit(study)
     return study
