@@ -12,7 +12,6 @@ import hashlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -117,20 +117,23 @@ def kill(process: subprocess.Popen, rng: random.Random) -> str | None:
     moment, victim = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(VICTIMS)
     while process.poll() is None:
         time.sleep(0.01)
-        found = [process.pid]
+        found = [psutil.Process(process.pid)]
         for _ in range(VICTIMS[::-1].index(victim)):
             found = [child for parent in found for child in children(parent)]
         if time.monotonic() >= moment and found:
-            with suppress(ProcessLookupError):
-                os.kill(rng.choice(found), signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                rng.choice(found).kill()
                 return victim
     return None
 
 
-def children(parent: int) -> list[int]:
-    """The process ids of a process's children, in order."""
-    listed = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False).stdout
-    return sorted(int(line) for line in listed.split())
+def children(parent: psutil.Process) -> list[psutil.Process]:
+    """A process's children, in order; those of the shell in its place, where DVC's has not made way for the stage."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in sorted(parent.children(), key=lambda child: child.pid):
+            found += children(child) if child.cmdline()[-2:-1] == ["-c"] else [child]
+    return found
 
 
 def contents(study: Path) -> dict[str, str]:

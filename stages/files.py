@@ -1,7 +1,9 @@
-"""Writing a stage's outputs whole or not at all."""
+"""Writing a stage's outputs whole or not at all, and locks between processes."""
 
+import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,6 +46,29 @@ def write_text(path: Path, text: str) -> None:
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write `table` to `path` as CSV without its index; floats keep all their digits."""
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+@contextmanager
+def lock(path: Path, waiting: str | None) -> Iterator[bool]:
+    """Hold a lock that ends with its process, for the length of the block; whether that was granted.
+
+    If another process holds it, print `waiting`, with its process id for `{owner}`, and wait, or yield False without.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                yield False
+                return
+            held.seek(0)
+            print(waiting.format(owner=held.read().strip()), file=sys.stderr)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        held.truncate(0)
+        held.write(f"{os.getpid()}\n")
+        held.flush()
+        yield True
 
 
 def _flush(path: Path) -> None:

@@ -4,12 +4,10 @@ DVC writes `dvc.lock` in place. Cut short, it is refused; without the stages tha
 run cache and the train stages in `.work/`.
 """
 
-import fcntl
 import json
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import yaml
@@ -66,17 +64,9 @@ def _order(wanted: list[str]) -> None:
         files.write_text(LOCK, reordered)
 
 
-@contextmanager
-def _instead_of_dvc() -> Iterator[None]:
+def _instead_of_dvc() -> AbstractContextManager[bool]:
     """Wait until no DVC writes, and let none begin: what a living one has half written is not cut short."""
-    AT_WORK.parent.mkdir(parents=True, exist_ok=True)
-    with AT_WORK.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another DVC is at work; waiting for it", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return files.lock(AT_WORK, "another DVC ({owner}) is at work; waiting for it")
 
 
 def _entries(text: str) -> list[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """What a kill, a damaged file, a full disk or want of memory leaves behind, and that the next run goes on from it."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -8,11 +7,13 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import zc.lockfile
 
 from benchmarks import kills
 from stages import cli, mend, params
@@ -170,7 +171,9 @@ def test_a_lock_is_held_by_the_living_only(tmp_path, monkeypatch):
         assert work._trained_now("0" * 32)
 
 
-def test_what_a_killed_dvc_leaves_is_waited_for(study, undisturbed):
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])  # dash stays between DVC and the stage, bash does not
+def test_what_a_killed_dvc_leaves_is_waited_for(study, undisturbed, shell):
+    study.environment["SHELL"] = shell
     study.make_repository()
     study.ok("dvc", "repro", "split")
     dvc = start(study, "dvc", "repro", "-s", "train@self_tva-1")
@@ -301,8 +304,7 @@ def test_a_lock_file_that_dvc_is_writing_is_waited_for(tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     whole, lock, at_work = (ROOT / "dvc.lock").read_text(), Path("dvc.lock"), Path(".dvc/tmp/lock")
     at_work.parent.mkdir(parents=True)
-    with at_work.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with closing(zc.lockfile.LockFile(at_work)):  # as DVC does
         lock.write_text(whole[:5000])
         mending = threading.Thread(target=mend.main)
         mending.start()
@@ -310,7 +312,7 @@ def test_a_lock_file_that_dvc_is_writing_is_waited_for(tmp_path, monkeypatch, ca
         assert lock.read_text() == whole[:5000]
         lock.write_text(whole)
     mending.join()
-    assert capsys.readouterr().err == "another DVC is at work; waiting for it\n"
+    assert capsys.readouterr().err == f"another DVC ({os.getpid()}) is at work; waiting for it\n"
     assert lock.read_text() == whole
 
 

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 import yaml
@@ -355,27 +356,30 @@ def endless(trained):
     process.stderr.close()
 
 
-def workers(process: subprocess.Popen) -> list[int]:
-    """The process ids of a stage's workers."""
-    listed = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False).stdout
-    return [int(line) for line in listed.split()]
+def workers(process: subprocess.Popen) -> list[psutil.Process]:
+    """A stage's workers."""
+    return psutil.Process(process.pid).children()
 
 
 def test_a_killed_worker_is_said_and_leaves_nothing(trained, endless):
-    os.kill(workers(endless)[0], signal.SIGKILL)
+    begun = workers(endless)
+    begun[0].kill()
     assert endless.wait() == 1
     message = endless.stderr.read()
     assert "error: self_a: a worker process was killed" in message
     assert "Traceback" not in message
-    assert workers(endless) == []
+    psutil.wait_procs(begun, timeout=10)
+    assert not any(worker.is_running() for worker in begun)
     assert not (trained.folder / "runs/self_a").exists()
 
 
 def test_an_interrupt_ends_all_of_it(trained, endless):
+    begun = workers(endless)
     os.killpg(endless.pid, signal.SIGINT)
     assert endless.wait() == 130
     assert endless.stderr.read() == ""
-    assert workers(endless) == []
+    psutil.wait_procs(begun, timeout=10)
+    assert not any(worker.is_running() for worker in begun)
     assert not (trained.folder / "runs/self_a").exists()
 
 

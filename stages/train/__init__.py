@@ -2,6 +2,7 @@
 
 import os
 
-# Each worker is one thread (and CUDA's products repeat their bytes); libraries read this when they are first imported.
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""Each worker is one thread, and CUDA's products repeat their bytes. Libraries read this when first imported."""
+
+os.environ.update(ENVIRONMENT)

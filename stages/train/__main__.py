@@ -4,12 +4,12 @@ Runs of small models are trained several at once: then those of the next seeds t
 """
 
 import argparse
-import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pandas as pd
+import psutil
 from safetensors.numpy import save_file
 
 from stages import cli, features, files, params, predictions, variants
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--variant", required=True)
     parser.add_argument("--seed", required=True, type=int)
     options = parser.parse_args()
-    config, caller = params.load(), os.getppid()
+    config, callers = params.load(), _callers()
     try:
         variants.parse(options.variant)
     except ValueError as error:
@@ -34,7 +34,7 @@ def main() -> None:
         keys = work.unfinished(options.seed, folds)
         if keys:
             _train(options.variant, options.seed, keys, folds, config, work)
-        if os.getppid() != caller:  # the next stage or DVC may be at `runs/` by now
+        if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
             raise cli.UserError(
                 f"{options.variant} seed {options.seed}: the DVC that began this has ended; the results stay in .work/ "
                 "for the next dvc repro"
@@ -45,6 +45,16 @@ def main() -> None:
         work.note_written(options.seed)
     found = f", {len(folds) - len(keys)} of them found in .work/" if len(keys) < len(folds) else ""
     print(f"{options.variant} seed {options.seed}: {len(folds)} folds{found}, {epochs} epochs")
+
+
+def _callers() -> list[int]:
+    """The process ids of who waits for this stage: DVC and, where it has not made way for the stage, its shell."""
+    stage = psutil.Process()
+    with suppress(psutil.Error):
+        shell = psutil.Process(stage.ppid())
+        if shell.cmdline()[-2:-1] == ["-c"]:
+            return [shell.pid, shell.ppid()]
+    return [stage.ppid()]
 
 
 def _train(variant: str, seed: int, keys: list[Key], folds: list[int], config: params.Params, work: Work) -> None:

@@ -21,13 +21,10 @@ except ImportError:
     ray = None
 
 from stages import cli, features, params
-from stages.train import protocol, workers
+from stages.train import ENVIRONMENT, protocol, workers
 from stages.train.progress import Progress
 from stages.train.protocol import Standing
 from stages.train.work import Key, Record, Work, software
-
-ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-"""As in stages/train/__init__.py, for processes that may import numpy first."""
 
 
 class Desk:

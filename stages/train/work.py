@@ -6,7 +6,6 @@ project that DVC makes for experiments share the `.work/` of the project. All of
 (`make clean-work`); what is old or too much is removed when a training begins (`train.work` in params.yaml).
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -104,12 +103,13 @@ class Work:
         If another process is at it, say so and wait for its end, or yield False. It may be the child of a DVC that was
         killed, or train the same for another experiment.
         """
-        name = f"{self.variant} seed {seed}"
         if self.folder.is_dir():
             os.utime(self.folder)  # it is in use
+        name = f"{self.variant} seed {seed}"
+        waiting = f"{name}: another process ({{owner}}) trains it; waiting for its end" if wait else None
         with (
-            _lock(OWN / "locks" / f"{self.variant}_seed{seed}", name if wait else None) as outputs,
-            _lock(shared() / "locks" / f"{self.digest}_seed{seed}", name if wait else None) as runs,
+            files.lock(OWN / "locks" / f"{self.variant}_seed{seed}", waiting) as outputs,
+            files.lock(shared() / "locks" / f"{self.digest}_seed{seed}", waiting) as runs,
         ):
             yield outputs and runs
 
@@ -200,27 +200,6 @@ def _read(path: Path) -> Record | None:
         return None
 
 
-@contextmanager
-def _lock(path: Path, name: str | None) -> Iterator[bool]:
-    """Hold a lock for the length of the block; if another process does, wait for its end, or yield False without
-    a `name` to say who waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if name is None:
-                yield False
-                return
-            lock.seek(0)
-            print(f"{name}: another process ({lock.read().strip()}) trains it; waiting for its end", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield True
-
-
 def _stats(folder: Path) -> list[os.stat_result]:
     """Of a folder and its files."""
     return [path.stat() for path in (folder, *folder.iterdir())]
@@ -228,7 +207,7 @@ def _stats(folder: Path) -> list[os.stat_result]:
 
 def _trained_now(digest: str) -> bool:
     for path in (shared() / "locks").glob(f"{digest}_*"):
-        with _lock(path, None) as free:
+        with files.lock(path, None) as free:
             if not free:
                 return True
     return False
