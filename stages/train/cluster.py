@@ -178,16 +178,16 @@ def _task(function, config: params.Params):
 
 def _together(variant: str, config: params.Params) -> int:
     """`protocol.together` on a node: this machine may lack what the nodes have."""
-    corpus = _corpus(config.train.ray.features)
+    longest = features.read_meta().longest
     try:
-        return ray.get(_task(_count_together, config).remote(variant, corpus, config, software()))
+        return ray.get(_task(_count_together, config).remote(variant, longest, config, software()))
     except ray.exceptions.RayError as error:
         raise cli.UserError(f"{variant}: {_explain(error)}") from None
 
 
-def _count_together(variant: str, corpus, config: params.Params, expected: dict[str, str]) -> int:
+def _count_together(variant: str, longest: dict[str, int], config: params.Params, expected: dict[str, str]) -> int:
     _check(expected)
-    return protocol.together(variant, _opened(corpus), config)
+    return protocol.together(variant, longest, config)
 
 
 def _train(

@@ -36,7 +36,7 @@ class Progress:
             )
 
     def _ended(self) -> int:
-        return sum(standing.epochs == standing.end for standing in self.standings.values())
+        return sum(standing.has_ended for standing in self.standings.values())
 
     def _left(self) -> str:
         """The time left if no run's epochs get better than they are, and those to come are like those seen."""

@@ -53,6 +53,11 @@ class Standing(NamedTuple):
     accuracy: float | None
     """Of the development part, after its last epoch."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its last epoch was its last."""
+        return self.epochs == self.end
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -247,13 +252,11 @@ class _Lockstep:
 
     def ended(self) -> Iterator[tuple[Key, Run]]:
         """Test the runs that have ended, and let go of them."""
-        standings = [training.standing(self.protocol) for training in self.trainings]
-        ended = [
-            run for run, standing in zip(self.trainings, standings, strict=True) if standing.epochs == standing.end
-        ]
+        last = [training.standing(self.protocol).has_ended for training in self.trainings]
+        ended = [training for training, end in zip(self.trainings, last, strict=True) if end]
         if not ended:
             return
-        going_on = [run for run, standing in enumerate(standings) if standing.epochs < standing.end]
+        going_on = [run for run, end in enumerate(last) if not end]
         self.trainings, self.states = [self.trainings[run] for run in going_on], self.states[going_on]
         outputs = self._predict(torch.stack([training.best for training in ended]), ended, "test")
         for training, logits in zip(ended, outputs, strict=True):
@@ -363,11 +366,14 @@ def shape(features: Features) -> model.Shape:
     )
 
 
-def together(variant: str, features: Features, config: params.Params) -> int:
-    """How many runs of a variant to train at once: `train.together`, or as many as make small products large."""
+def together(variant: str, longest: dict[str, int], config: params.Params) -> int:
+    """How many runs of a variant to train at once: `train.together`, or as many as make small products large.
+
+    `longest`: as in `features.Meta`.
+    """
     if config.train.together != "auto":
         return config.train.together
-    positions = sum(features.sequences[variants.MODALITIES[m]].longest for m in variants.parse(variant).modalities)
+    positions = sum(longest[variants.MODALITIES[m]] for m in variants.parse(variant).modalities)
     batch, device = config.train.protocol.batch_size, resolve_device(config.train.device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -28,7 +28,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 def room(variant: str, config: params.Params) -> int:
     """How many runs of a variant are trained at a time."""
-    return count(config) * protocol.together(variant, features.read(), config)
+    return count(config) * protocol.together(variant, features.read_meta().longest, config)
 
 
 def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> None:
@@ -46,7 +46,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
     pending, reports = context.Queue(), context.Queue()
     for key in [*keys, *[None] * number]:
         pending.put(key)
-    together = min(protocol.together(variant, features.read(), config), -(-len(keys) // number))
+    together = min(protocol.together(variant, features.read_meta().longest, config), -(-len(keys) // number))
     with (
         ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(pending, reports)) as pool,
         Progress(variant, keys) as progress,
