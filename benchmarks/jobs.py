@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from benchmarks.kills import begin_anew, contents
+from benchmarks.study import clone
 
-ROOT = Path(__file__).parents[1]
 REPRO = [sys.executable, "-m", "dvc", "repro", "--quiet"]
 
 
@@ -26,9 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "study"
-        subprocess.run(["git", "clone", "--quiet", ROOT, study], check=True)
-        for stage in ("prepare", "split", "train --variant self_t --seed 1"):  # builds the compiled loops
-            run(study, [sys.executable, "-m", *f"stages.{stage}".split()])
+        clone(study)
         ratios = []
         for _ in range(options.rounds):
             serial = from_nothing(study, REPRO)

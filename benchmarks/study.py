@@ -8,7 +8,6 @@ two processes at once, and from the epochs that the default study's trainings to
 
 import argparse
 import json
-import shutil
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.kills import begin_anew
 from benchmarks.published_corpus import parts
 from benchmarks.step import BATCH, Runner, allocate_for
 from stages import params, tables
@@ -43,13 +43,17 @@ def main() -> None:
     project({variant: epochs.get(variant, EPOCHS) for variant in variants})
 
 
-def run(folder: Path) -> dict[str, float]:
-    """Run the default study in a clone; print the split of its time; variant → epochs a run."""
+def clone(folder: Path) -> None:
+    """Clone the default study; of what it writes nothing is there but the compiled loops."""
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     for stage in ("prepare", "split", "train --variant self_t --seed 1"):  # builds the compiled loops
         subprocess.run([sys.executable, "-m", *f"stages.{stage}".split()], cwd=folder, check=True, capture_output=True)
-    for name in (".work", "runs", "data"):
-        shutil.rmtree(folder / name)
+    begin_anew(folder)
+
+
+def run(folder: Path) -> dict[str, float]:
+    """Run the default study in a clone; print the split of its time; variant → epochs a run."""
+    clone(folder)
     total, stages = timed_repro(folder)
     workers = pd.DataFrame([json.loads(line) for line in (folder / ".work/timings.jsonl").open()])
     activities = ["data", "training", "evaluation", "checkpoints", "results"]

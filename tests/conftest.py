@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,13 @@ class Study:
         path = self.folder / "params.yaml"
         path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), changes), sort_keys=False))
 
+    def untrained(self, folder: Path) -> "Study":
+        """The same study in another folder, with nothing trained."""
+        study = Study(folder)
+        shutil.copy(self.folder / "params.yaml", folder)
+        shutil.copytree(self.folder / "data", folder / "data")
+        return study
+
     def make_repository(self) -> None:
         """Make the folder a git and DVC repository."""
         self.ok("git", "init", "-q")
@@ -72,6 +80,19 @@ class Study:
             command, cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False
         )
 
+    def start(self, *command: str) -> subprocess.Popen:
+        """Start a command in the study's folder, with a process group of its own and interrupts as on a terminal."""
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
     def ok(self, *command: str) -> str:
         """Run a command that must succeed; its output."""
         done = self.run(*command)
@@ -81,6 +102,11 @@ class Study:
     def stage(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
         """Run one stage."""
         return self.run("python", "-m", f"stages.{name}", *arguments)
+
+    def outputs(self, variant: str, seed: int) -> dict[str, bytes]:
+        """Name → content of what a train stage wrote."""
+        folder = self.folder / f"runs/{variant}/seed{seed}"
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stages import cli
@@ -87,12 +89,10 @@ class Node:
         """Kill all of its processes, as a power cut would."""
         if self.process.poll() is not None:
             return
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if os.getsid(int(process.name)) == self.process.pid:
-                    os.kill(int(process.name), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        for pid in psutil.pids():
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) == self.process.pid:
+                    os.kill(pid, signal.SIGKILL)
         self.process.wait()
         self.process.stdout.close()
 
@@ -108,27 +108,19 @@ def cluster(environment):
 @pytest.fixture
 def study(local, environment, tmp_path) -> Study:
     """The same study with nothing trained, in a cluster."""
-    study = Study(tmp_path)
+    study = local.untrained(tmp_path)
     study.environment = environment
-    shutil.copy(local.folder / "params.yaml", tmp_path)
-    shutil.copytree(local.folder / "data", tmp_path / "data")
     return study
-
-
-def outputs(study: Study) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (study.folder / "runs/cross_tv/seed1").iterdir()}
 
 
 def test_a_cluster_writes_what_one_machine_does(study, local, cluster):
     study.ok(*COMMAND)
-    assert outputs(study) == outputs(local)
+    assert study.outputs("cross_tv", 1) == local.outputs("cross_tv", 1)
 
 
 def test_a_lost_nodes_runs_go_on_elsewhere(study, local, cluster):
     study.set(train__ray__features="shared")
-    process = subprocess.Popen(
-        COMMAND, cwd=study.folder, env=study.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = study.start(*COMMAND)
     while len(list(study.folder.glob(".work/*/*.checkpoint"))) < 2:  # so both nodes are at work
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -136,11 +128,11 @@ def test_a_lost_nodes_runs_go_on_elsewhere(study, local, cluster):
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "5 folds" in output
-    assert outputs(study) == outputs(local)
+    assert study.outputs("cross_tv", 1) == local.outputs("cross_tv", 1)
 
 
 def test_a_stage_that_is_killed_goes_on(study, local, cluster):
-    process = subprocess.Popen(COMMAND, cwd=study.folder, env=study.environment, stderr=subprocess.PIPE)
+    process = study.start(*COMMAND)
     while not list(study.folder.glob(".work/*/*.result")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -148,7 +140,7 @@ def test_a_stage_that_is_killed_goes_on(study, local, cluster):
     process.communicate()
     done = study.run(*COMMAND)
     assert "found in .work/" in done.stdout
-    assert outputs(study) == outputs(local)
+    assert study.outputs("cross_tv", 1) == local.outputs("cross_tv", 1)
 
 
 def test_mistakes_are_said(study, cluster):

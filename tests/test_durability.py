@@ -46,26 +46,7 @@ def undisturbed(tmp_path_factory) -> Study:
 @pytest.fixture
 def study(undisturbed, tmp_path) -> Study:
     """The same study with nothing trained."""
-    study = Study(tmp_path)
-    shutil.copy(undisturbed.folder / "params.yaml", tmp_path)
-    shutil.copytree(undisturbed.folder / "data", tmp_path / "data")
-    return study
-
-
-def outputs(study: Study) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (study.folder / "runs/self_tva/seed1").iterdir()}
-
-
-def start(study: Study, *command: str, stdout: int | None = None) -> subprocess.Popen:
-    return subprocess.Popen(
-        command,
-        cwd=study.folder,
-        env=study.environment,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return undisturbed.untrained(tmp_path)
 
 
 def kept(study: Study, kind: str) -> list[Path]:
@@ -75,7 +56,7 @@ def kept(study: Study, kind: str) -> list[Path]:
 
 def interrupted(study: Study) -> None:
     """Train until there are two checkpoints and a result, then kill all of it."""
-    process = start(study, *COMMAND)
+    process = study.start(*COMMAND)
     while len(kept(study, "checkpoint")) < 2 or not kept(study, "result"):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -89,7 +70,7 @@ def test_a_killed_training_goes_on(study, undisturbed):
     done = study.run(*COMMAND)
     assert "runs go on from checkpoints" in done.stderr
     assert "found in .work/" in done.stdout
-    assert outputs(study) == outputs(undisturbed)
+    assert study.outputs("self_tva", 1) == undisturbed.outputs("self_tva", 1)
     assert kept(study, "checkpoint") == []
 
 
@@ -105,7 +86,7 @@ def test_damaged_files_are_said_and_not_used(study, undisturbed):
     assert done.returncode == 0
     for path in (cut, flipped, result):
         assert f"{path.name}: its content does not agree with its checksum; removed, not used" in done.stderr
-    assert outputs(study) == outputs(undisturbed)
+    assert study.outputs("self_tva", 1) == undisturbed.outputs("self_tva", 1)
 
 
 def test_what_a_run_depends_on_decides_what_is_used(study, monkeypatch):
@@ -182,14 +163,14 @@ def test_what_a_killed_dvc_leaves_is_waited_for(study, undisturbed, shell):
     study.environment["SHELL"] = shell
     study.make_repository()
     study.ok("dvc", "repro", "split")
-    dvc = start(study, "dvc", "repro", "-s", "train@self_tva-1")
+    dvc = study.start("dvc", "repro", "-s", "train@self_tva-1")
     while not kept(study, "checkpoint"):
         assert dvc.poll() is None
         time.sleep(0.02)
     dvc.kill()
     dvc.wait()
     os.killpg(dvc.pid, signal.SIGSTOP)  # what it left is slower than the next DVC
-    again, said = start(study, "dvc", "repro", "-s", "train@self_tva-1", stdout=subprocess.PIPE), ""
+    again, said = study.start("dvc", "repro", "-s", "train@self_tva-1"), ""
     try:
         while "self_tva seed 1: another process" not in said:
             said = again.stderr.readline()
@@ -199,7 +180,7 @@ def test_what_a_killed_dvc_leaves_is_waited_for(study, undisturbed, shell):
     assert "5 of them found in .work/" in again.communicate()[0]
     assert again.returncode == 0
     assert "the DVC that began this has ended; the results stay in .work/" in dvc.stderr.read()
-    assert outputs(study) == outputs(undisturbed)
+    assert study.outputs("self_tva", 1) == undisturbed.outputs("self_tva", 1)
 
 
 @pytest.fixture
@@ -236,7 +217,7 @@ def test_a_full_disk_loses_nothing(name, size, study, undisturbed, small_disk):
     assert done.returncode == 0
     assert ("found in .work/" in done.stdout) == (before[0] > 0)
     assert ("go on from checkpoints" in done.stderr) == (before[1] > 0)
-    assert outputs(study) == outputs(undisturbed)
+    assert study.outputs("self_tva", 1) == undisturbed.outputs("self_tva", 1)
 
 
 def test_a_full_disk_stops_the_preparation_cleanly(study, small_disk):
@@ -260,7 +241,7 @@ def test_a_folder_that_cannot_be_written_is_said(name, study, undisturbed, small
     assert "Traceback" not in done.stderr
     small_disk(name, "size=50m,rw")
     study.ok(*COMMAND)
-    assert outputs(study) == outputs(undisturbed)
+    assert study.outputs("self_tva", 1) == undisturbed.outputs("self_tva", 1)
 
 
 def test_want_of_memory_and_a_lost_device_are_said():

@@ -1,10 +1,10 @@
 """`make train JOBS=n`: stages side by side come to what `dvc repro` comes to."""
 
 import signal
-import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.kills import contents
@@ -68,15 +68,7 @@ def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
 def test_an_interrupt_stops_all_jobs(tmp_path):
     study = repository(tmp_path / "study", train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
     study.set(train__protocol__patience=10**6)
-    process = subprocess.Popen(
-        ["python", "-m", "stages.jobs", "2"],
-        cwd=study.folder,
-        env=study.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = study.start("python", "-m", "stages.jobs", "2")
     while len(trainings(study)) < 2:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
@@ -88,16 +80,15 @@ def test_an_interrupt_stops_all_jobs(tmp_path):
     assert not list((study.folder / "runs").glob("*/*"))
 
 
-def trainings(study: Study) -> list[int]:
+def trainings(study: Study) -> list[psutil.Process]:
     """Processes of the study's train stages."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"stages.train" in (process / "cmdline").read_bytes() and (process / "cwd").samefile(study.folder):
-                found.append(int(process.name))
-        except OSError:
-            pass
-    return found
+    found = psutil.process_iter(["cmdline", "cwd"])
+    return [
+        process
+        for process in found
+        if "stages.train" in " ".join(process.info["cmdline"] or [])
+        and process.info["cwd"] == str(study.folder.resolve())
+    ]
 
 
 def test_shares_of_cores():

@@ -58,11 +58,6 @@ def changed_params(study: Study, **changes) -> params.Params:
     return params.Params.model_validate(changed(yaml.safe_load((study.folder / "params.yaml").read_text()), changes))
 
 
-def outputs(study: Study, variant: str, seed: int) -> dict[str, bytes]:
-    folder = study.folder / f"runs/{variant}/seed{seed}"
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 def test_workers_note_their_time(trained):
     notes = [json.loads(line) for line in (trained.folder / ".work/timings.jsonl").read_text().splitlines()]
     epochs = len(pd.read_csv(trained.folder / "runs/cross_tva/seed1/curves.csv"))
@@ -73,12 +68,12 @@ def test_workers_note_their_time(trained):
 
 @pytest.mark.parametrize(("workers", "together"), [(1, 1), (1, 3), (3, 2)])
 def test_the_bytes_do_not_depend_on_what_is_trained_beside(workers, together, trained):
-    before = outputs(trained, "cross_tva", 1)
+    before = trained.outputs("cross_tva", 1)
     trained.set(train__workers=workers, train__together=together)
     shutil.rmtree(trained.folder / ".work")
     said = trained.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
     assert "found in .work/" not in said
-    assert outputs(trained, "cross_tva", 1) == before
+    assert trained.outputs("cross_tva", 1) == before
     assert list(before) == ["curves.csv", *(f"fold{i}.safetensors" for i in range(1, 6)), "predictions.parquet"]
     trained.set(train__workers=2, train__together="auto")
 
@@ -127,7 +122,7 @@ def test_more_seeds_are_trained_ahead_and_found_done(trained):
             last = 6 if together == 8 else seed
             assert done == {f"seed{s}_fold{f}.result" for s in range(4, last + 1) for f in range(1, 6)}
             assert ("5 of them found in .work/" in said) == (together == 8 and seed > 4)
-        studies[together] = [outputs(study, "self_v", seed) for seed in (4, 5, 6)]
+        studies[together] = [study.outputs("self_v", seed) for seed in (4, 5, 6)]
         shutil.rmtree(study.folder / ".work")
     assert studies[1] == studies[8]
     # Seeds whose outputs are written are not trained ahead, other params' results are not used.
@@ -139,16 +134,13 @@ def test_more_seeds_are_trained_ahead_and_found_done(trained):
     assert done == {f"seed{s}_fold{f}.result" for s in (4, 5) for f in range(1, 6)}
     study.set(train__protocol__learning_rate=0.02)
     study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "5")
-    assert outputs(study, "self_v", 5) != studies[8][1]
+    assert study.outputs("self_v", 5) != studies[8][1]
     (study.folder / "params.yaml").write_text(before)
 
 
 def test_two_processes_do_not_train_the_same_seed(trained):
     command = ["python", "-m", "stages.train", "--variant", "self_v", "--seed", "9"]
-    both = [
-        subprocess.Popen(command, cwd=trained.folder, env=trained.environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [trained.start(*command) for _ in range(2)]
     errors = sorted(process.communicate()[1] for process in both)
     assert [process.returncode for process in both] == [0, 0]
     assert errors[0] == ""
@@ -337,23 +329,14 @@ def test_cuda_that_is_not_there_is_said(trained):
 def endless(trained):
     """A training that does not end by itself, at work."""
     trained.set(train__protocol__patience=10**6, train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
-    command = ["python", "-m", "stages.train", "--variant", "self_a", "--seed", "7"]
-    process = subprocess.Popen(
-        command,
-        cwd=trained.folder,
-        env=trained.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = trained.start("python", "-m", "stages.train", "--variant", "self_a", "--seed", "7")
     while not workers(process):
         time.sleep(0.1)
     time.sleep(2)  # the workers are past their start
     yield process
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    process.stderr.close()
+    process.communicate()
 
 
 def workers(process: subprocess.Popen) -> list[psutil.Process]:
