@@ -87,7 +87,8 @@ def timed_repro(folder: Path) -> tuple[float, dict[str, float]]:
             name = line.split("'")[1]
         elif line.startswith("> python -m"):
             since = now
-        elif line.startswith("Updating lock file"):
+        elif name and line.startswith(("Generating lock file", "Updating lock file")):
+            stages.setdefault(name, now - since)  # a stage that says nothing has ended by now
             name = ""  # what follows is DVC's own
         elif name and line.strip() and not line.startswith("Use `dvc"):
             stages[name] = now - since  # a stage's own last line is printed when it is done
