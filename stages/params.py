@@ -64,6 +64,8 @@ class Corpus(Section):
     classes: list[str] | None
     """Names of the classes in the order of the labels 0, 1, …; null: what the corpus says."""
     synthetic: Synthetic
+    strict: bool = True
+    """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
 
     @field_validator("classes")
     @classmethod
