@@ -33,7 +33,6 @@ _DTYPES = {"audio": "<f4", "video": "<f4", "text": "<i4"}
 _HEADER = 128  # bytes of the .npy header, fixed so that the shape can be filled in at the end
 _NUMBERS = "fiu"  # kinds of numpy's types
 _LARGEST_HEADER = 1 << 16  # bytes of an .npy header that is read at all
-_RESTORE = "`dvc repro` makes it anew, `dvc checkout --force` takes it from DVC's cache"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -404,6 +403,27 @@ def read_meta(folder: Path = FOLDER) -> Meta:
         return meta
 
 
+def verify(verified: dict[str, list], folder: Path = FOLDER) -> dict[str, list]:
+    """Compare the arrays with the checksums of `meta.json`.
+
+    `verified`: what this returned the last time, array → its checksum, size, time and inode; an array that is still so
+    is not read again.
+
+    Raises
+    ------
+    UserError
+        If an array is missing or differs; names it.
+    """
+    now = {}
+    for name, expected in read_meta(folder).checksums.items():
+        with _restorable(folder / name):
+            status = (folder / name).stat()
+            now[name] = [expected, status.st_size, status.st_mtime_ns, status.st_ino]
+            if verified.get(name) != now[name] and checksum(folder / name) != expected:
+                raise UserError("must be what prepare wrote, but its SHA-256 is not the one in meta.json")
+    return now
+
+
 def read_utterances(folder: Path = FOLDER) -> pd.DataFrame:
     """`utterances.csv` of a prepared corpus; names are text, unknown ones are empty."""
     path = folder / "utterances.csv"
@@ -454,7 +474,7 @@ def _read_sequences(folder: Path, modality: str, utterances: pd.DataFrame, longe
 
 
 def _read_array(path: Path, dimensions: int, dtype: str) -> np.ndarray:
-    with _restorable():
+    with _restorable(path):
         array = open_array(path, dimensions)
         if array.dtype != dtype or array.fortran:
             raise UserError(f"{path}: must be {np.dtype(dtype)} in C order, but is {array.dtype}")
@@ -496,19 +516,18 @@ def fold_rows(corpus: Features, folds: pd.DataFrame, fold: int) -> dict[str, np.
 
 
 @contextmanager
-def _restorable(path: Path | None = None) -> Iterator[None]:
-    """Say of a file that a stage has written, and that cannot be read, how to get it back.
-
-    `path`: which file, where errors do not name it.
-    """
+def _restorable(path: Path) -> Iterator[None]:
+    """Say of a file that a stage has written, and that cannot be read, how to get it back."""
     try:
         yield
+        return
     except FileNotFoundError:
-        raise UserError(f"{path}: this file is missing; {_RESTORE}") from None
+        reason = "this file is missing"
     except UserError as error:
-        raise UserError(f"{path}: {error}; {_RESTORE}" if path else f"{error}; {_RESTORE}") from None
+        reason = str(error).removeprefix(f"{path}: ")
     except (ValueError, TypeError, RecursionError) as error:  # of the parsers of JSON and CSV
-        raise UserError(f"{path}: this file is damaged ({_short(error)}); {_RESTORE}") from None
+        reason = f"this file is damaged ({_short(error)})"
+    raise UserError(f"{path}: {reason}; `dvc repro` or `dvc checkout --force {path}` restores it")
 
 
 def _checked_name(utterance: dict[str, str | int]) -> str:

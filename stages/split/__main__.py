@@ -18,7 +18,7 @@ def main() -> None:
                 "split.scheme is published, but this corpus brings no folds: "
                 "use random, leave_session_out or leave_speaker_out"
             )
-        folds = features.read_folds(published)
+        folds = features.read_folds(published, set(utterances["utterance_id"]))
     elif scheme == "random":
         folds = schemes.random(utterances, config)
     else:

@@ -13,7 +13,7 @@ import psutil
 from safetensors.numpy import save_file
 
 from stages import cli, features, files, params, predictions, variants
-from stages.train.work import WEIGHTS, Key, Work, remove_old
+from stages.train.work import WEIGHTS, Key, Work, remove_old, verify_features
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
     with work.claim(options.seed, wait=True):
         keys = work.unfinished(options.seed, folds)
         if keys:
+            verify_features()
             _train(options.variant, options.seed, keys, folds, config, work)
         if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
             raise cli.UserError(

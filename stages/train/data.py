@@ -41,8 +41,9 @@ class Batches:
         dtype: torch.dtype,
         device: torch.device,
     ):
-        """`size`: utterances; `padding_is_data`: whether the model reads the padding token's vector."""
+        """`size`: utterances; `padding_is_data`: whether the model reads padding, so what a corpus has there too."""
         self.features, self.modalities, self.size = features, modalities, size
+        self.ragged = {name: own if padding_is_data else own.valid_only() for name, own in features.sequences.items()}
         self.filled = -(-size // ALIGNED) * ALIGNED
         self.dtype, self.device = dtype, device
         self.embedding = torch.from_numpy(features.embedding).to(device, dtype)
@@ -61,7 +62,7 @@ class Batches:
         )
 
     def _sequences(self, modality: str, rows: list[np.ndarray], scalers: list) -> tuple[Tensor, Tensor]:
-        ragged = self.features.sequences[modality]
+        ragged = self.ragged[modality]
         lengths = np.zeros((len(rows), self.filled), np.int64)
         frame = ragged.values.shape[1:]
         values = np.zeros((len(rows), ragged.longest, self.filled, *frame), ragged.values.dtype)
@@ -86,6 +87,7 @@ def scaler(audio: Ragged, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Computed in float64, a bounded number of frames at a time.
     """
+    audio = audio.valid_only()
     size = audio.values.shape[1]
     mean, squares = np.zeros(size), np.zeros(size)
     frames = int(audio.lengths[rows].sum())
