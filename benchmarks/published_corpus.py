@@ -22,8 +22,19 @@ class Sizes:
 class Corpus:
     """Utterances that are made anew, always alike, whenever they are asked for, so that none need be kept."""
 
-    def __init__(self, labels: np.ndarray, sizes: Sizes, *, without_video: tuple[int, ...] = (), seed: int = 0):
-        self.labels, self.sizes, self.without_video, self.seed = labels, sizes, without_video, seed
+    def __init__(
+        self,
+        labels: np.ndarray,
+        sizes: Sizes,
+        *,
+        without_video: tuple[int, ...] = (),
+        frames_beyond: tuple[int, ...] = (),
+        nan_prosody: tuple[int, ...] = (),
+        seed: int = 0,
+    ):
+        """`frames_beyond`: utterances with frames that are not 0 beyond their `seqN`."""
+        self.labels, self.sizes, self.seed = labels, sizes, seed
+        self.without_video, self.frames_beyond, self.nan_prosody = without_video, frames_beyond, nan_prosody
         rng = np.random.default_rng(seed)
         classes = int(labels.max()) + 1
         self.level = {
@@ -33,11 +44,16 @@ class Corpus:
         self.embedding = rng.standard_normal((sizes.vocabulary, sizes.embedding)).astype(np.float32)
         self.embedding[0] = 0
 
+    def lengths(self, i: int) -> dict[str, int]:
+        """`seqN` of utterance `i`: frames of `audio` and `video` before they were cut to the arrays."""
+        duration = _duration(np.random.default_rng([self.seed, i])) / (2 if i in self.frames_beyond else 1)
+        lengths = {name: max(1, int(duration * getattr(self.sizes, name)[0])) for name in ("audio", "video")}
+        return lengths | ({"video": 0} if i in self.without_video else {})
+
     def sequences(self, i: int) -> dict[str, np.ndarray]:
         """Utterance `i`: `audio` and `video` [length, features], `text` [length], `prosody` [size]."""
         rng = np.random.default_rng([self.seed, i])
-        duration = np.exp(rng.normal(np.log(0.4), 0.6))  # most are short, a few at the limit
-        sizes, label = self.sizes, self.labels[i]
+        duration, sizes, label = _duration(rng), self.sizes, self.labels[i]
         arrays = {}
         for name in ("audio", "video"):
             longest, features = getattr(sizes, name)
@@ -46,7 +62,14 @@ class Corpus:
         words = int(np.clip(duration * sizes.text * 0.3, 1, sizes.text))
         arrays["text"] = 1 + (label + 7 * rng.integers(0, 1000, words)) % (sizes.vocabulary - 1)
         arrays["prosody"] = rng.standard_normal(sizes.prosody, dtype=np.float32)
+        if i in self.nan_prosody:
+            arrays["prosody"][0] = np.nan
         return arrays
+
+
+def _duration(rng: np.random.Generator) -> float:
+    """Of an utterance, as a share of the longest sequence: most are short, one in sixteen is cut."""
+    return np.exp(rng.normal(np.log(0.4), 0.6))
 
 
 def parts(utterances: int, folds: int, seed: int) -> list[dict[str, np.ndarray]]:
@@ -59,13 +82,20 @@ def parts(utterances: int, folds: int, seed: int) -> list[dict[str, np.ndarray]]
     return divided
 
 
-def write(root: Path, corpus: Corpus, divided: list[dict[str, np.ndarray]], *, older_names: bool = False) -> None:
+def write(
+    root: Path,
+    corpus: Corpus,
+    divided: list[dict[str, np.ndarray]],
+    *,
+    older_names: bool = False,
+    fortran_order: bool = False,
+) -> None:
     """Write the five (or more) folders under `root`, row by row."""
     for number, fold in enumerate(divided, start=1):
         folder = root / f"fold{number:02d}"
         folder.mkdir(parents=True)
         for part, members in fold.items():
-            _write_part(folder, part, corpus, members, older_names)
+            _write_part(folder, part, corpus, members, older_names, fortran_order)
     np.save(root / "W_embedding.npy", corpus.embedding)
 
 
@@ -75,7 +105,9 @@ def size_in_bytes(utterances: int, folds: int, sizes: Sizes) -> int:
     return int(folds * utterances * row + 4 * sizes.vocabulary * sizes.embedding)
 
 
-def _write_part(folder: Path, part: str, corpus: Corpus, members: np.ndarray, older_names: bool) -> None:
+def _write_part(
+    folder: Path, part: str, corpus: Corpus, members: np.ndarray, older_names: bool, fortran_order: bool
+) -> None:
     sizes, n = corpus.sizes, len(members)
     names = {"audio": "audio_mfcc", "video": "video", "text": "nlp_trans", "prosody": "audio_prosody"}
     shapes = {"audio": sizes.audio, "video": sizes.video, "text": (sizes.text,), "prosody": (sizes.prosody,)}
@@ -85,6 +117,7 @@ def _write_part(folder: Path, part: str, corpus: Corpus, members: np.ndarray, ol
             "w+",
             shape=(n, *shape),
             dtype=np.int64 if name == "text" else np.float32,
+            fortran_order=fortran_order,
         )
         for name, shape in shapes.items()
     }
@@ -92,8 +125,8 @@ def _write_part(folder: Path, part: str, corpus: Corpus, members: np.ndarray, ol
     for row, i in enumerate(members):
         for name, values in corpus.sequences(int(i)).items():
             arrays[name][row, : len(values)] = values
-            if name in lengths:
-                lengths[name][row] = len(values)
+        for name, length in corpus.lengths(int(i)).items():
+            lengths[name][row] = length
     np.save(folder / (f"{part}_seqN.npy" if older_names else f"{part}_audio_seqN.npy"), lengths["audio"])
     np.save(folder / f"{part}_video_seqN.npy", lengths["video"])
     np.save(folder / f"{part}_label.npy", corpus.labels[members])

@@ -1,23 +1,80 @@
 """The published layout: one corpus is recovered from five folders, and what is wrong with it is said."""
 
+import io
+import re
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
 from stages import features, params
 from stages.cli import UserError
 from stages.prepare import published_folds
 from stages.prepare.iemocap import CLASS_COUNTS
+from stages.train import data
 from tests.conftest import SMALL, UTTERANCES
 
+CORPUS = params.load().corpus
 
-def prepare(root, folder, classes=None) -> features.Features:
-    corpus = params.load().corpus.model_copy(
-        update={"source": "published_folds", "root": str(root), "classes": classes}
-    )
-    published_folds.write(corpus, folder)
+
+def prepare(root, folder, classes=None, *, strict=True) -> features.Features:
+    changes = {"source": "published_folds", "root": str(root), "classes": classes, "strict": strict}
+    published_folds.write(CORPUS.model_copy(update=changes), folder)
     return features.read(folder)
+
+
+PUBLISHED = {"audio": "audio_mfcc", "video": "video", "text": "nlp_trans", "prosody": "audio_prosody"}
+
+
+def read_part(folder: Path, part: str) -> list[dict]:
+    """The rows of one part as the published format has them, in float32 and without padding."""
+    arrays = {name: np.load(folder / f"{part}_{stem}.npy", mmap_mode="r") for name, stem in PUBLISHED.items()}
+    older, newer = folder / f"{part}_seqN.npy", folder / f"{part}_audio_seqN.npy"
+    seq_n = {"audio": np.load(newer if newer.exists() else older), "video": np.load(folder / f"{part}_video_seqN.npy")}
+    rows = []
+    for i, label in enumerate(np.load(folder / f"{part}_label.npy")):
+        row = {"label": int(label), "prosody": arrays["prosody"][i].astype(np.float32)}
+        for name in ("audio", "video", "text"):
+            values = arrays[name][i].astype(np.int64 if name == "text" else np.float32)
+            not_zero = [t for t in range(len(values)) if np.any(values[t] != 0)]
+            own = min(int(seq_n[name][i]), len(values)) if name in seq_n else 0
+            row[name] = values[: max([own, *(t + 1 for t in not_zero)])]
+            if name in seq_n:
+                row[f"{name}_seqN"], row[f"{name}_valid"] = int(seq_n[name][i]), own
+        rows.append(row)
+    return rows
+
+
+def assert_same_corpus(prepared: features.Features, folder: Path, root: Path, folders: list[str]) -> None:
+    """What was prepared must be what the folders hold, row by row in each of them."""
+    table = pd.read_csv(folder / "folds.csv")
+    prosody = np.load(folder / "prosody.npy")
+    row_of = {name: row for row, name in enumerate(prepared.utterance_id)}
+    kept = 0
+    for fold, name in enumerate(folders, start=1):
+        for part in ("train", "dev", "test"):
+            found = table[(table["fold"] == fold) & (table["part"] == part)]["utterance_id"]
+            expected = [row for row in read_part(root / name, part) if row["video_seqN"] > 0]
+            assert len(found) == len(expected)
+            kept += len(found)
+            for utterance, own in zip(found, expected, strict=True):
+                row = row_of[utterance]
+                assert prepared.label[row] == own["label"]
+                np.testing.assert_array_equal(prosody[row], own["prosody"])
+                for modality in ("audio", "video", "text"):
+                    ragged = prepared.sequences[modality]
+                    np.testing.assert_array_equal(ragged[row], own[modality])
+                    valid = own.get(f"{modality}_valid", len(own[modality]))
+                    np.testing.assert_array_equal(ragged.valid_only()[row], own[modality][:valid])
+    assert kept == len(folders) * len(prepared.label)
 
 
 def test_one_corpus_is_recovered_with_its_folds(published, tmp_path):
@@ -55,6 +112,51 @@ def test_the_older_name_of_the_lengths(published, tmp_path):
     for path in published.glob("fold*/*_audio_seqN.npy"):
         path.rename(path.with_name(path.name.replace("_audio", "")))
     assert len(prepare(published, tmp_path / "out").label) == UTTERANCES - 2
+
+
+@pytest.mark.parametrize("warts", [{}, {"older_names": True}, {"fortran_order": True}])
+def test_what_is_prepared_is_what_the_folders_hold(warts, tmp_path, capsys):
+    corpus = Corpus(
+        np.arange(UTTERANCES) % 7, SMALL, without_video=(0, 77), frames_beyond=(0, 3, 41, 90), nan_prosody=(0, 5, 90)
+    )
+    write(tmp_path / "in", corpus, parts(UTTERANCES, 5, seed=3), **warts)
+    prepared = prepare(tmp_path / "in", tmp_path / "out")
+    assert_same_corpus(prepared, tmp_path / "out", tmp_path / "in", [f"fold0{i}" for i in range(1, 6)])
+    output = capsys.readouterr()
+    kept = sorted(set(range(UTTERANCES)) - {0, 77})
+    for name in ("audio", "video"):
+        longest = getattr(SMALL, name)[0]
+        cut = sum(corpus.lengths(i)[name] > longest for i in kept)
+        assert cut
+        assert f"{cut} utterances have more {name} frames (seqN) than the {longest} of the arrays" in output.out
+        beyond = sum(len(corpus.sequences(i)[name]) > corpus.lengths(i)[name] for i in kept)
+        assert beyond == 3
+        assert f"3 utterances have {name} frames after the last of seqN" in output.out
+    assert "warning: prosody: 2 of 138 rows have a NaN or infinity; no model reads it" in output.err
+
+
+def test_frames_beyond_their_length_are_read_where_padding_is_and_nowhere_else(tmp_path):
+    import torch
+
+    corpus = Corpus(np.arange(70) % 7, SMALL, frames_beyond=tuple(range(0, 70, 2)))
+    write(tmp_path / "in", corpus, parts(70, 2, seed=0))
+    prepared = prepare(tmp_path / "in", tmp_path / "out")
+    audio, rows = prepared.sequences["audio"], np.arange(70)
+    assert (audio.valid < audio.lengths).sum() == 35
+    own = np.concatenate([audio[row][: audio.valid[row]] for row in rows]).astype(np.float64)
+    scaler = data.scaler(audio, rows)
+    np.testing.assert_allclose(scaler[0], own.mean(axis=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(scaler[1], own.std(axis=0), rtol=1e-5)
+    for attends, lengths in ((True, audio.lengths), (False, audio.valid)):
+        batches = data.Batches(
+            prepared, ["audio"], size=70, padding_is_data=attends, dtype=torch.float32, device=torch.device("cpu")
+        )
+        values, found = batches([rows], [scaler]).sequences["audio"]
+        assert found[0, :70].tolist() == lengths.tolist()
+        for row in rows:
+            expected = (audio[row][: lengths[row]] - scaler[0]) / scaler[1]
+            np.testing.assert_array_equal(values[0, : lengths[row], row].numpy(), expected)
+            assert not values[0, lengths[row] :, row].any()
 
 
 def test_identical_utterances_stay_apart(tmp_path):
@@ -113,6 +215,80 @@ def at(index, value):
     return change
 
 
+def rows(folder, part, change):
+    """A damage: apply `change` to all arrays of a part, so that rows stay rows."""
+
+    def damage(root):
+        for path in (root / folder).glob(f"{part}_*.npy"):
+            np.save(path, change(np.load(path)))
+
+    return damage
+
+
+def copy_row(root, fold, row, source, target):
+    """Append a row of one part to another, a leak if that is the test part."""
+    for path in (root / fold).glob(f"{target}_*.npy"):
+        own = np.load(path.with_name(path.name.replace(target, source)))[row]
+        np.save(path, np.concatenate([np.load(path), own[None]]))
+
+
+def npy(array, old=b"", new=b"") -> bytes:
+    """The bytes of an array's file, with another text in its header."""
+    file = io.BytesIO()
+    np.save(file, array)
+    header, values = file.getvalue()[:128], file.getvalue()[128:]
+    assert old in header
+    return header.replace(old, new, 1).rstrip().ljust(127) + b"\n" + values
+
+
+def npz(array) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, array)
+    return file.getvalue()
+
+
+ZEROS = np.zeros((21, 7, 11), np.float32)
+DAMAGED = {
+    "empty file": (b"", "is damaged: its header cannot be read"),
+    "npz": (npz(ZEROS), "is damaged: its header cannot be read .*magic string"),
+    "shape of 10^26": (npy(ZEROS, b"(21,", b"(1" + b"0" * 26 + b","), "is damaged: its header claims"),
+    "many rows": (npy(ZEROS, b"(21,", b"(99999999999,"), r"is damaged: its header claims"),
+    "one row more": (
+        npy(ZEROS, b"(21, 7, 11)", b"(22, 7, 11)"),
+        r"header claims \(22, 7, 11\) of float32, but 6468 bytes",
+    ),
+    "negative": (npy(ZEROS, b"(21, 7, 11)", b"(21, 7,-11)"), "only the first dimension may be 0"),
+    "broken header": (npy(ZEROS, b"{'descr'", b"{'des{r'"), "is damaged: its header cannot be read"),
+    "open bracket": (npy(ZEROS, b"(21, 7, 11)", b"((((((((((("), "is damaged: its header cannot be read"),
+    "no text": (npy(ZEROS, b"{'descr'", b"{'d\xff\xfecr'"), "is damaged: its header cannot be read"),
+    "newest format": (npy(ZEROS, b"NUMPY\x01", b"NUMPY\x03"), "is damaged: its header cannot be read"),
+    "structured": (npy(np.zeros((21, 7, 11), [("a", "<f4")])), "holds values of the type"),
+    "complex": (npy(ZEROS.astype(complex)), r"holds values of the type dtype\('complex128'\)"),
+    "bool": (npy(ZEROS.astype(bool)), "holds values of the type dtype"),
+    "text": (npy(ZEROS.astype(str)), "holds values of the type dtype"),
+    "no frames": (npy(ZEROS[:, :0]), r"only the first dimension may be 0, but the shape is \(21, 0, 11\)"),
+    "cut": (npy(ZEROS)[:-1], "is damaged: its header claims"),
+    "longer": (npy(ZEROS) + b"0", "is damaged: its header claims"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_npy_file_is_named(name, published, tmp_path):
+    content, message = DAMAGED[name]
+    (published / "fold02/test_video.npy").write_bytes(content)
+    with pytest.raises(UserError, match=f"fold02/test_video.npy: .*{message}"):
+        prepare(published, tmp_path / "out")
+
+
+def test_other_types_of_the_same_numbers_are_the_same(published, tmp_path):
+    prepare(published, tmp_path / "before")
+    for path in published.glob("fold02/*.npy"):
+        np.save(path, np.load(path).astype(">f8"))
+    prepare(published, tmp_path / "after")
+    for path in (tmp_path / "before").iterdir():
+        assert path.read_bytes() == (tmp_path / "after" / path.name).read_bytes()
+
+
 DAMAGES = {
     "missing array": (
         lambda root: (root / "fold02/dev_video.npy").unlink(),
@@ -148,18 +324,45 @@ DAMAGES = {
         edit("fold04/test_video.npy", at((5, 0, 3), np.inf)),
         "fold04/test_video.npy: row 5: values must be finite",
     ),
-    "NaN prosody": (
-        edit("fold01/test_audio_prosody.npy", at((1, 1), np.nan)),
-        "fold01/test_audio_prosody.npy: row 1: values must be finite",
-    ),
     "NaN embedding": (edit("W_embedding.npy", at((4, 1), np.nan)), "W_embedding.npy: row 4: values must be finite"),
-    "stray frame": (edit("fold01/train_audio_mfcc.npy", lambda a: np.where(a == 0, 1, a)), "frames beyond the length"),
+    "1e300": (
+        edit("fold02/test_video.npy", at((4, 0, 3), 1e300)),
+        r"fold02/test_video.npy: row 4: values must fit into float32, which ends at 3.4e\+38, but frame 0 has 1e\+300",
+    ),
+    "prosody in one fold": (
+        edit("fold02/test_audio_prosody.npy", at((1, 1), np.nan)),
+        "fold02/test_audio_prosody.npy: row 1: an utterance must be the same in each folder, but fold01 has none with "
+        r"this prosody \(or length\); fold01/train_audio_prosody.npy: row \d+ is the most like it",
+    ),
+    "frames beyond the length in one fold": (
+        edit("fold03/dev_audio_mfcc.npy", lambda a: np.where(a == 0, 1, a)),
+        r"fold03/dev_audio_mfcc.npy: row \d+: an utterance must be the same in each folder, but fold01 has none with "
+        "this audio",
+    ),
+    "label in one fold": (
+        edit("fold02/train_label.npy", lambda a: np.where(np.arange(len(a)) == 6, (a + 1) % 7, a)),
+        r"fold02/train_label.npy: row 6: an utterance must have the same label in each folder, but has (\d) here and "
+        r"(?!\1)\d in fold01/train_label.npy: row \d+",
+    ),
+    "other float type in one fold": (
+        edit("fold04/dev_audio_mfcc.npy", lambda a: a.astype(np.float16)),
+        "fold04/dev_audio_mfcc.npy: row 0: an utterance must be the same in each folder, but fold01 has none with this "
+        "audio",
+    ),
     "label": (edit("fold02/train_label.npy", at(6, 7)), "fold02/train_label.npy: row 6: a label must be in 0 … 6"),
     "label -1": (edit("fold02/train_label.npy", at(6, -1)), "fold02/train_label.npy: row 6: a label .* but is -1"),
     "label 1.5": (edit("fold02/train_label.npy", at(6, 1.5)), "fold02/train_label.npy: row 6: must be a whole number"),
+    "label 1e300": (
+        edit("fold02/train_label.npy", at(6, 1e300)),
+        "row 6: must be a whole number up to 9007199254740992",
+    ),
     "length": (
-        edit("fold01/train_video_seqN.npy", at(3, 8)),
-        r"fold01/train_video_seqN.npy: row 3: a length must be in 0 … 7 \(the frames of train_video.npy\), but is 8",
+        edit("fold01/train_video_seqN.npy", at(3, -8)),
+        r"fold01/train_video_seqN.npy: row 3: a length must be at least 0, but is -8",
+    ),
+    "length in one fold": (
+        edit("fold02/train_video_seqN.npy", at(3, 50)),
+        r"fold02/train_video.npy: row 3: .* but fold01 has none with this video \(or length\)",
     ),
     "token": (
         edit("fold05/dev_nlp_trans.npy", at((1, 2), 29)),
@@ -171,7 +374,20 @@ DAMAGES = {
         edit("fold05/dev_nlp_trans.npy", at((1, 2), np.nan)),
         "dev_nlp_trans.npy: row 1: token ids .* has nan",
     ),
-    "Fortran order": (edit("fold05/dev_video.npy", np.asfortranarray), "must be numbers in C order"),
+    "leak": (
+        lambda root: copy_row(root, "fold03", 2, "train", "test"),
+        "fold03/test_label.npy: row 21: an utterance must be in each folder as often as in fold01, 1 times, but this "
+        "one is also fold03/train_label.npy: row 2; corpus.strict: false takes the folders as they are",
+    ),
+    "row lacking in one fold": (
+        rows("fold04", "dev", lambda a: a[:-1]),
+        r"fold04: must hold the same utterances as others, but lacks fold03/train_label.npy: row \d+",
+    ),
+    "row lacking in the first fold": (
+        rows("fold01", "dev", lambda a: a[:-1]),
+        r"fold02/train_audio_mfcc.npy: row \d+: an utterance must be the same in each folder, but fold01 has none with this "
+        "audio, video",
+    ),
     "some prosody": (
         lambda root: (root / "fold01/test_audio_prosody.npy").unlink(),
         "test_audio_prosody.npy must be there",
@@ -205,3 +421,262 @@ def test_an_empty_class(tmp_path):
 def test_no_folders(tmp_path):
     with pytest.raises(UserError, match="must hold at least two folders fold01"):
         prepare(tmp_path, tmp_path / "out")
+
+
+def test_a_root_that_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"nowhere: corpus.root must be a folder, but does not exist"):
+        prepare(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(UserError, match=r"file: corpus.root must be a folder, but is a file"):
+        prepare(tmp_path / "file", tmp_path / "out")
+
+
+def test_only_folders_with_numbers_are_folds(published, tmp_path):
+    for name in ("folds", "foldoops_backup", "fold02_old", "oldfold03"):
+        shutil.copytree(published / "fold02", published / name)
+    (published / "fold06").touch()
+    prepare(published, tmp_path / "out")
+    assert features.numbers(features.read_folds(tmp_path / "out/folds.csv")) == [1, 2, 3, 4, 5]
+    shutil.copytree(published / "fold02", published / "fold2")
+    with pytest.raises(UserError, match="folders' numbers must differ, but are fold01, fold02, fold2, fold03"):
+        prepare(published, tmp_path / "again")
+
+
+def test_ten_folds_are_in_the_order_of_their_numbers(tmp_path):
+    divided = parts(70, 10, seed=1)
+    write(tmp_path / "in", Corpus(np.arange(70) % 7, SMALL), divided)
+    for i in range(1, 10):
+        (tmp_path / f"in/fold0{i}").rename(tmp_path / f"in/fold{i}")
+    prepared = prepare(tmp_path / "in", tmp_path / "out")
+    assert_same_corpus(prepared, tmp_path / "out", tmp_path / "in", [f"fold{i}" for i in range(1, 11)])
+
+
+def test_one_content_may_have_two_labels_if_all_folders_agree(tmp_path):
+    corpus = Corpus(np.arange(70) % 7, SMALL)
+    corpus.sequences = lambda i, made=corpus.sequences: made(3 if i == 11 else i)  # labels of 3 and 11 differ
+    corpus.lengths = lambda i, made=corpus.lengths: made(3 if i == 11 else i)
+    write(tmp_path / "in", corpus, parts(70, 5, seed=0))
+    prepared = prepare(tmp_path / "in", tmp_path / "out")
+    assert len(prepared.label) == 70
+    assert_same_corpus(prepared, tmp_path / "out", tmp_path / "in", [f"fold0{i}" for i in range(1, 6)])
+
+
+def test_contradictions_are_counted_where_they_are_no_errors(published, tmp_path, capsys):
+    edit("fold02/train_label.npy", lambda a: np.where(np.arange(len(a)) == 6, (a + 1) % 7, a))(published)
+    copy_row(published, "fold03", 2, "train", "test")
+    prepared = prepare(published, tmp_path / "out", strict=False)
+    assert len(prepared.label) == UTTERANCES - 2 + 2
+    # A utterance of fold02's label, the one that it lacks for that, and a second one of fold03's.
+    assert (
+        f"warning: {published}: folders contradict each other: 3 of 142 utterances are not in all of them; the first: "
+        f"{published}/fold02/train_label.npy: row 6: an utterance must have the same label in each folder"
+    ) in capsys.readouterr().err
+
+
+TINY = Sizes(audio=(5, 3), video=(3, 2), text=4, vocabulary=7, embedding=2, prosody=2)
+FILES = [
+    f"fold0{i}/{part}_{stem}.npy"
+    for i in range(1, 6)
+    for part in ("train", "dev", "test")
+    for stem in (*PUBLISHED.values(), "audio_seqN", "video_seqN", "label")
+]
+VALUES = [0, 1, 2, 3, 5, 99, -1, 0.5, np.nan, np.inf, 1e300]
+TYPES = ["<f8", ">f4", ">i8", "<i4", "<u2", "<i1", "<f2", "<c8", "?", "<U9", "<f16", "O"]
+NAMES = ["fold6", "fold06", "foldoops", "folds", "fold01.bak"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A corpus of 24 utterances in five folders."""
+    root = tmp_path_factory.mktemp("tiny") / "in"
+    corpus = Corpus(np.arange(24) % 3, TINY, without_video=(4,), frames_beyond=(7,), nan_prosody=(9,))
+    write(root, corpus, parts(24, 5, seed=1))
+    return root
+
+
+def damage(draw, root: Path) -> None:
+    """One of all kinds of damage."""
+    path = root / draw(st.sampled_from([*FILES, "W_embedding.npy"]), label="file")
+    kind = draw(st.sampled_from(list(KINDS)), label="kind")
+    with_rows = [own for own in path.parent.glob("*.npy") if own.name.partition("_")[0] == path.name.partition("_")[0]]
+    with np.errstate(all="ignore"):
+        KINDS[kind](draw, root, path, sorted(with_rows))
+
+
+def flip(draw, root, path, siblings):
+    content = bytearray(path.read_bytes())
+    content[draw(st.integers(0, len(content) - 1))] ^= 1 << draw(st.integers(0, 7))
+    path.write_bytes(content)
+
+
+def cut(draw, root, path, siblings):
+    content = path.read_bytes()
+    path.write_bytes(content[: draw(st.integers(0, len(content) - 1))])
+
+
+def replace(draw, root, path, siblings):
+    path.write_bytes(
+        draw(
+            st.one_of(
+                st.binary(max_size=200),
+                st.sampled_from(FILES).map(lambda name: (root / name).read_bytes()),
+                st.sampled_from([content for content, _ in DAMAGED.values()]),
+            )
+        )
+    )
+
+
+def set_value(draw, root, path, siblings):
+    array, value = np.load(path), draw(st.sampled_from(VALUES))
+    if array.size:
+        array = array.astype(np.float64) if value != value or value % 1 or abs(value) > 99 else array
+        array.flat[draw(st.integers(0, array.size - 1))] = value
+    np.save(path, array)
+
+
+def change_type(draw, root, path, siblings):
+    np.save(path, np.load(path).astype(draw(st.sampled_from(TYPES))))
+
+
+def change_order(draw, root, path, siblings):
+    np.save(path, np.asfortranarray(np.load(path)))
+
+
+def change_shape(draw, root, path, siblings):
+    array = np.load(path)
+    changed = [array[..., None], array.ravel(), array[:0], array[..., :-1], np.concatenate([array, array]), array.T]
+    np.save(path, np.ascontiguousarray(draw(st.sampled_from(changed))))
+
+
+def reorder(draw, root, path, siblings):
+    """In one array or, which is no damage, in all of the part."""
+    order = draw(st.permutations(range(len(np.load(siblings[0])))))
+    for own in draw(st.sampled_from([[path], siblings])):
+        np.save(own, np.load(own)[order[: len(np.load(own))]])
+
+
+def pick(draw, root, path, siblings):
+    """Drop, repeat and reorder rows of a part."""
+    count = len(np.load(siblings[0]))
+    chosen = draw(st.lists(st.integers(0, max(0, count - 1)), min_size=max(0, count - 1), max_size=count + 1))
+    for own in siblings:
+        np.save(own, np.load(own)[chosen])
+
+
+def move(draw, root, path, siblings):
+    """A row to another part, which is another split, or a copy, which is a leak."""
+    target, copied = draw(st.sampled_from(["train", "dev", "test"])), draw(st.booleans())
+    for own in siblings:
+        array, there = np.load(own), own.with_name("_".join([target, *own.name.split("_")[1:]]))
+        np.save(there, np.concatenate([np.load(there), array[:1]]))
+        if not copied:
+            np.save(own, np.load(own)[1:])
+
+
+def set_everywhere(draw, root, path, siblings):
+    """The same mistake in every folder."""
+    shift = draw(st.integers(0, 2))
+    for own in root.glob(f"fold*/*_{path.name.partition('_')[2]}"):
+        np.save(own, np.load(own) + shift)
+
+
+def delete(draw, root, path, siblings):
+    path.unlink()
+
+
+def folder(draw, root, path, siblings):
+    if path.parent != root:
+        change = draw(st.sampled_from([shutil.copytree, shutil.move]))
+        change(path.parent, root / draw(st.sampled_from(NAMES)))
+
+
+KINDS = {
+    own.__name__: own
+    for own in (
+        flip,
+        cut,
+        replace,
+        set_value,
+        change_type,
+        change_order,
+        change_shape,
+        reorder,
+        pick,
+        move,
+        set_everywhere,
+        delete,
+        folder,
+    )
+}
+
+
+def broken_rule(root: Path) -> str | None:
+    """Which rule of the format folders break, by a reading of its own; None: none."""
+    folders = sorted(path for path in root.iterdir() if re.fullmatch(r"fold\d+", path.name))
+    try:
+        sizes, contents = set(), []
+        for path in (path for folder in folders for path in folder.glob("*.npy")):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            if array.dtype.kind not in "fiu" or array.offset + array.nbytes != path.stat().st_size:
+                return "type or size"
+        embedding = np.load(root / "W_embedding.npy", mmap_mode="r")
+        if embedding.ndim != 2 or embedding.dtype.kind not in "fiu" or not np.isfinite(embedding.astype("f4")).all():
+            return "embedding"
+        if embedding.offset + embedding.nbytes != (root / "W_embedding.npy").stat().st_size or not embedding.size:
+            return "embedding"
+        for folder in folders:
+            fold = []
+            for part in ("train", "dev", "test"):
+                arrays = [np.load(folder / f"{part}_{stem}.npy") for stem in PUBLISHED.values()]
+                small = [np.load(folder / f"{part}_{stem}.npy") for stem in ("audio_seqN", "video_seqN", "label")]
+                if len({len(array) for array in (*arrays, *small)}) != 1 or any(array.ndim != 1 for array in small):
+                    return "rows"
+                if [array.ndim for array in arrays] != [3, 3, 2, 2] or not all(np.prod(a.shape[1:]) for a in arrays):
+                    return "dimensions"
+                sizes.add(tuple(array.shape[1:] for array in arrays))
+                if any(not ((array >= 0) & (array % 1 == 0)).all() for array in (*small, arrays[2])):
+                    return "whole numbers"
+                if (small[2] > 2).any() or (arrays[2] >= len(embedding)).any():
+                    return "range"
+                if any(not np.isfinite(array.astype("f4")).all() for array in arrays[:2]):
+                    return "finite"
+                fold += read_part(folder, part)
+            contents.append(
+                Counter(
+                    tuple(x.tobytes() if isinstance(x, np.ndarray) else float(x) for _, x in sorted(row.items()))
+                    for row in fold
+                )
+            )
+            if {row["label"] for row in fold if row["video_seqN"] > 0} != {0, 1, 2}:
+                return "classes"
+    except Exception as error:  # whatever cannot be read is broken
+        return f"not readable: {error}"
+    if len(folders) < 2 or len({int(folder.name[4:]) for folder in folders}) < len(folders):
+        return "folders"
+    if len(sizes) > 1:
+        return "shapes"
+    return None if all(content == contents[0] for content in contents) else "folders differ"
+
+
+@settings(max_examples=250, deadline=None, derandomize=True)
+@given(draw=st.data(), strict=st.sampled_from([True, True, False]))
+@pytest.mark.filterwarnings("ignore")
+def test_no_damage_is_accepted_in_silence_or_ends_in_a_traceback(draw, strict, tiny):
+    with tempfile.TemporaryDirectory() as folder:
+        root, out, refusal = Path(folder, "in"), Path(folder, "out"), None
+        shutil.copytree(tiny, root)
+        for _ in range(draw.draw(st.integers(0, 2), label="damages")):
+            with suppress(ValueError, OSError, IndexError, EOFError, TypeError):  # of what was damaged before
+                damage(draw.draw, root)
+        broken = broken_rule(root)
+        try:
+            prepared = prepare(root, out, ["a", "b", "c"], strict=strict)
+        except UserError as error:
+            refusal = str(error)
+        if refusal is not None:
+            assert broken, f"refused, but without a fault: {refusal}"
+            assert len(refusal.splitlines()) == 1
+        elif strict or broken != "folders differ":
+            assert not broken
+            folders = sorted(path.name for path in root.iterdir() if re.fullmatch(r"fold\d+", path.name))
+            assert_same_corpus(prepared, out, root, sorted(folders, key=lambda name: int(name[4:])))
