@@ -144,6 +144,8 @@ class Writer:
             raise UserError(f"utterance {name!r}: utterance_id must be unique, but was added before")
         _check_keys(f"utterance {name!r}: sequences", sequences, SEQUENCES)
         arrays, row, valid = {}, {key: utterance[key] for key in NAMES}, valid or {}
+        if not set(valid) <= set(SEQUENCES):
+            raise UserError(f"utterance {name!r}: valid must be of {', '.join(SEQUENCES)}, but is of {_short(list(valid))}")
         for modality in SEQUENCES:
             try:
                 values = checked(modality, sequences[modality], self._dimensions.get(modality))

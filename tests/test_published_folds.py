@@ -385,8 +385,8 @@ DAMAGES = {
     ),
     "row lacking in the first fold": (
         rows("fold01", "dev", lambda a: a[:-1]),
-        r"fold02/train_audio_mfcc.npy: row \d+: an utterance must be the same in each folder, but fold01 has none with this "
-        "audio, video",
+        r"fold02/train_audio_mfcc.npy: row \d+: an utterance must be the same in each folder, but fold01 has none with "
+        "this audio, video",
     ),
     "some prosody": (
         lambda root: (root / "fold01/test_audio_prosody.npy").unlink(),
@@ -666,7 +666,7 @@ def test_no_damage_is_accepted_in_silence_or_ends_in_a_traceback(draw, strict, t
         root, out, refusal = Path(folder, "in"), Path(folder, "out"), None
         shutil.copytree(tiny, root)
         for _ in range(draw.draw(st.integers(0, 2), label="damages")):
-            with suppress(ValueError, OSError, IndexError, EOFError, TypeError):  # of what was damaged before
+            with suppress(Exception):  # numpy may not be able to read, and to damage, what was damaged before
                 damage(draw.draw, root)
         broken = broken_rule(root)
         try:
