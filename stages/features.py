@@ -298,7 +298,7 @@ def check_folds(folds: pd.DataFrame, known: set[str] | None = None) -> None:
     """
     _check_keys("columns of the folds", folds, ("fold", "utterance_id", "part"))
     rules = {
-        "fold": ("a whole number from 1", lambda value: _is_integer(value) and value > 0),
+        "fold": ("a whole number in 1 … 999999", lambda value: _is_integer(value) and 0 < value < 10**6),
         "utterance_id": (
             "text" if known is None else "an utterance of the corpus",
             lambda value: isinstance(value, str) and (known is None or value in known),
@@ -527,7 +527,7 @@ def _restorable(path: Path) -> Iterator[None]:
         reason = "this file is missing"
     except UserError as error:
         reason = str(error).removeprefix(f"{path}: ")
-    except (ValueError, TypeError, RecursionError) as error:  # of the parsers of JSON and CSV
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # of the parsers of JSON and CSV
         reason = f"this file is damaged ({_short(error)})"
     raise UserError(f"{path}: {reason}; `dvc repro` or `dvc checkout --force {path}` restores it")
 

@@ -245,8 +245,8 @@ MISTAKES = {
         "folds: row 0: utterance_id must be an utterance of the corpus, but is 'u9'",
     ),
     "unknown part": (folds(part="valid"), "folds: row 0: part must be one of train, dev, test, but is 'valid'"),
-    "fold 0": (folds(fold=0), "folds: row 0: fold must be a whole number from 1, but is 0"),
-    "fold by name": (folds(fold="fold01"), "folds: row 0: fold must be a whole number from 1, but is 'fold01'"),
+    "fold 0": (folds(fold=0), "folds: row 0: fold must be a whole number in 1 … 999999, but is 0"),
+    "fold by name": (folds(fold="fold01"), "folds: row 0: fold must be a whole number in 1 … 999999, but is 'fold01'"),
     "utterance twice in a fold": (
         folds(fold=1),
         "folds: row 6: an utterance must be in a fold once, but 'u0' is in fold 1",
@@ -428,7 +428,7 @@ def is_right(made: dict) -> bool:
         return False
     rows = [tuple(row) for row in folds[["fold", "utterance_id", "part"]].itertuples(index=False)]
     for fold, utterance, part in rows:
-        if not whole(fold) or fold < 1 or not isinstance(utterance, str) or utterance not in ids:
+        if not whole(fold) or not 1 <= fold <= 999999 or not isinstance(utterance, str) or utterance not in ids:
             return False
         if not isinstance(part, str) or part not in ("train", "dev", "test"):
             return False
