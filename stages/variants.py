@@ -4,7 +4,12 @@ A variant is a fusion mechanism on some modalities, named `<fusion>_<modalities>
 the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusion.py` and one entry here.
 """
 
+import ast
+import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from stages.cli import UserError
 
 MODALITIES = {"t": "text", "v": "video", "a": "audio"}
 """Letter → modality, in the order in which the paper and the variants' names write them."""
@@ -99,3 +104,31 @@ def parse(name: str) -> Variant:
             f"but {modalities!r} has {len(modalities)}"
         )
     return Variant(name=name, fusion=fusion, modalities=modalities)
+
+
+def check() -> None:
+    """Hold the registry against itself and against `stages/train/fusion.py`, which is read but not run.
+
+    Raises
+    ------
+    UserError
+        If a name breaks the rule for names, a label stands twice, or a builder or a fusion in `against` is not there.
+    """
+    module = ast.parse(Path(__file__).with_name("train").joinpath("fusion.py").read_text(encoding="utf-8"))
+    builders = {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    labels = [fusion.label for fusion in FUSIONS.values()]
+    for name, fusion in FUSIONS.items():
+        place = f"stages/variants.py: FUSIONS[{name!r}]"
+        if not re.fullmatch("[a-z0-9]+(_[a-z0-9]+)?", name):
+            raise UserError(f"{place}: a name must be lower-case letters and digits, then perhaps _ and an option")
+        if fusion.builder not in builders:
+            raise UserError(
+                f"{place}: builder must be a function of stages/train/fusion.py, but {fusion.builder!r} is none"
+            )
+        if labels.count(fusion.label) > 1:
+            raise UserError(f"{place}: label must be its own, but {fusion.label!r} is another fusion's too")
+        unknown = [other for other in fusion.against if other not in FUSIONS]
+        if isinstance(fusion.against, str) or unknown or name in fusion.against:
+            raise UserError(
+                f"{place}: against must be a tuple of other fusions of {', '.join(FUSIONS)}, but is {fusion.against!r}"
+            )
