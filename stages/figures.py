@@ -14,6 +14,7 @@ DPI = 110
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all, without the library's version in it; nothing touches its edge."""
+    figure.draw_without_rendering()  # the layout settles in the second pass, which saving makes
     with files.replacing(path) as partial:
         figure.savefig(
             partial, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None}
@@ -43,9 +44,9 @@ def places(count: int) -> np.ndarray:
     return 0.84 * ((np.arange(count) + 0.5) / count - 0.5)
 
 
-def text_width(texts: list[str]) -> float:
-    """Inches that the longest of some texts takes."""
-    return max((TextPath((0, 0), text, size=10).get_extents().width / 72 for text in texts), default=0)
+def text_width(texts: list[str], size: float = 10) -> float:
+    """Inches that the longest of some texts takes, written with `size` points."""
+    return max((TextPath((0, 0), text, size=size).get_extents().width / 72 for text in texts), default=0)
 
 
 def text_colour(background: str | tuple) -> str:

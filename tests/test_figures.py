@@ -1,5 +1,6 @@
 """The figures: what they show of made-up studies of all shapes, and that nothing is cut off or alike."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -95,7 +96,7 @@ def test_a_model_has_one_look_whatever_else_is_drawn(names):
 
 def test_the_order_of_the_variants_changes_no_byte(tmp_path):
     predictions = made(["self_tv", "cross_tv", "self_t"], CLASSES, 2, 2)
-    swapped = pd.concat([predictions[predictions["variant"] == name] for name in ("self_t", "cross_tv", "self_tv")])
+    swapped = pd.concat([predictions[predictions["variant"] == name] for name in ("cross_tv", "self_t", "self_tv")])
     for name, table in {"a.png": predictions, "b.png": swapped}.items():
         figures.save(recall_figure(table), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
@@ -169,13 +170,16 @@ def test_every_variant_is_a_point_in_the_same_place_of_each_panel_and_no_line_is
                 assert low < x < high
 
 
-@pytest.mark.parametrize("classes", [["no", "yes"], CLASSES, LONG])
+@pytest.mark.parametrize("classes", [["no", "yes"], CLASSES, LONG, ["x" * 60, "y" * 60]])
 @pytest.mark.filterwarnings("error")
-def test_the_text_of_a_confusion_matrix_can_be_read(classes):
+def test_the_text_of_a_confusion_matrix_can_be_read(classes, tmp_path):
     counts = np.diag(np.full(len(classes), 1234)) + 1
     counts[1] = 0
     figure = drawing.confusion({"Self": counts, "Cross": counts * 9}, classes, "a study")
+    figures.save(figure, tmp_path / "figure.png")
+    figure.set_layout_engine("none")  # as it was saved
     figure.draw_without_rendering()
+    caption = next(text for text in figure.texts if text.get_text() == drawing.CELLS)
     for axis, times in zip(figure.axes[:2], (1, 9), strict=True):
         cell = axis.get_window_extent().width / len(classes)
         texts = dict(zip(np.ndindex(counts.shape), axis.texts, strict=True))
@@ -184,10 +188,12 @@ def test_the_text_of_a_confusion_matrix_can_be_read(classes):
         for text in axis.texts:
             extent = text.get_window_extent()
             assert max(extent.width, extent.height) < cell
-        labels = [label.get_text() for label in axis.get_xticklabels()]
-        assert labels == classes
+        labels = axis.get_xticklabels()
+        assert [label.get_text() for label in labels] == classes
+        extents = [label.get_window_extent() for label in labels]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(extents))
+        assert axis.xaxis.label.get_window_extent().y0 > caption.get_window_extent().y1
     assert all(label.get_text().endswith(" %") for label in figure.axes[2].get_yticklabels())
-    assert "each utterance once a seed" in figure.get_supxlabel()
 
 
 def test_text_contrasts_with_every_colour_of_the_confusion_matrices():
@@ -214,7 +220,7 @@ def test_folds_are_told_apart_by_more_than_their_colour(folds):
     shapes = [handle.get_paths()[0].vertices.tobytes() for handle in figure.legends[0].legend_handles[:-1]]
     colours = [to_hex(handle.get_facecolor()[0]) for handle in figure.legends[0].legend_handles[:-1]]
     assert len(set(colours)) == folds
-    assert len(set(shapes)) == min(folds, len(ttest_drawing.MARKERS))
+    assert len(set(shapes)) == min(folds, 10)
     for axis, metric in zip(figure.axes, scores.METRICS, strict=True):
         *marks, means = axis.collections
         heights = [mark.get_offsets()[:, 1] for mark in marks]

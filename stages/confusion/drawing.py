@@ -14,55 +14,45 @@ from stages import figures, variants
 COLOURS = colormaps["YlGnBu"].with_extremes(bad="0.85")
 """From light to dark for all kinds of colour vision, and in print; grey where there is nothing to take a share of."""
 
+LABELS = 8.5
+"""Points of the names of classes beside confusion matrices."""
+
 CELLS = "cells: share of the actual class, number of predictions (each utterance once a seed); –: no test utterance"
 POINTS = "points: mean recall of the runs that test the class; lines: ± one standard deviation, even beyond 0 and 1"
 
 
 def confusion(matrices: dict[str, np.ndarray], classes: list[str], title: str) -> Figure:
     """Confusion matrices side by side: title → counts [actual, predicted]; colour is the share of each row."""
-    side = np.clip(0.58 * len(classes), 3, 8)  # inches
-    names = figures.text_width(classes)
-    figure = Figure(figsize=(len(matrices) * side + names + 1.8, side + 0.7 * names + 1.3), layout="constrained")
+    cell = np.clip(0.6 * len(classes), 3, 8) / len(classes)  # inches
+    side, names = cell * len(classes), figures.text_width(classes, LABELS)
+    rotation = 0 if names < cell else 90
+    width, height = len(matrices) * side + names + 1.75, side + (names if rotation else 0) + 1.5
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
     for axis, (name, counts) in zip(axes, matrices.items(), strict=True):
-        _matrix(axis, counts, classes, font=min(9, 72 * side / len(classes) / 4.5))
+        _matrix(axis, counts, font=min(9, 72 * cell / 4.5))
         axis.set(title=name, xlabel="predicted")
+        axis.set_xticklabels(classes, rotation=rotation, size=LABELS)
+        axis.set_yticklabels(classes, rotation=0, size=LABELS)
     axes[0].set_ylabel("actual")
-    figure.colorbar(
-        axes[0].collections[0],
-        ax=axes,
-        shrink=0.8,
-        label="share of the actual class",
-        format=PercentFormatter(1, decimals=0, symbol=" %"),
-    )
+    shares = PercentFormatter(1, decimals=0, symbol=" %")
+    figure.colorbar(axes[0].collections[0], ax=axes, shrink=0.8, label="share of the actual class", format=shares)
     figure.suptitle(title)
     figure.supxlabel(CELLS, size="small")
     return figure
 
 
-def _matrix(axis: Axes, counts: np.ndarray, classes: list[str], font: float) -> None:
+def _matrix(axis: Axes, counts: np.ndarray, font: float) -> None:
     """One matrix of counts [actual, predicted], with text of `font` points in its cells."""
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    sns.heatmap(
-        np.ma.masked_invalid(shares),
-        vmin=0,
-        vmax=1,
-        cmap=COLOURS,
-        square=True,
-        ax=axis,
-        cbar=False,
-        linewidths=0.5,
-        linecolor="0.8",
-        xticklabels=classes,
-        yticklabels=classes,
-    )
-    axis.set_xticks(axis.get_xticks(), classes, rotation=45, ha="right", rotation_mode="anchor")
-    axis.tick_params(axis="y", rotation=0)
+    sns.heatmap(shares, vmin=0, vmax=1, cmap=COLOURS, cbar=False, square=True, ax=axis, linewidths=0.5, linecolor="0.8")
+    axis.set(xticks=np.arange(len(counts)) + 0.5, yticks=np.arange(len(counts)) + 0.5)
     for (i, j), share in np.ndenumerate(shares):
         text = "–" if np.isnan(share) else f"{100 * share:.0f} %\n{counts[i, j]}"
-        colour = figures.text_colour(COLOURS(np.ma.masked_invalid(share)))
-        axis.text(j + 0.5, i + 0.5, text, color=colour, size=font, ha="center", va="center")
+        axis.text(
+            j + 0.5, i + 0.5, text, color=figures.text_colour(COLOURS(share)), size=font, ha="center", va="center"
+        )
 
 
 def recalls(table: pd.DataFrame, classes: list[str], title: str) -> Figure:
