@@ -48,7 +48,7 @@ def differences(table: pd.DataFrame, settings: Compare, corpus: str) -> Figure:
 def runs(scores: pd.DataFrame, names: list[str], corpus: str) -> Figure:
     """Every run's score, a row a variant and a place, colour and marker a fold, with the variant's mean."""
     folds = sorted(scores["fold"].unique())
-    colours = colormaps["viridis"](np.linspace(0, 0.8, len(folds)))
+    colours = colormaps["viridis"](np.linspace(0, 0.7, len(folds)))
     figure, axes = figures.panels(
         list(map(label, names)), (1, len(METRICS)), (4.5, 0.7 + len(names) * (0.4 + 0.013 * len(folds)))
     )
@@ -59,7 +59,7 @@ def runs(scores: pd.DataFrame, names: list[str], corpus: str) -> Figure:
             axis.scatter(
                 scores.loc[own, metric],
                 rows[own] + place,
-                s=22,
+                s=26,
                 marker=MARKERS[i % len(MARKERS)],
                 color=colours[i],
                 alpha=0.8,
