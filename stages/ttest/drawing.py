@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -47,25 +48,12 @@ def differences(table: pd.DataFrame, settings: Compare, corpus: str) -> Figure:
 
 def runs(scores: pd.DataFrame, names: list[str], corpus: str) -> Figure:
     """Every run's score, a row a variant and a place, colour and marker a fold, with the variant's mean."""
-    folds = sorted(scores["fold"].unique())
-    colours = colormaps["viridis"](np.linspace(0, 0.7, len(folds)))
-    figure, axes = figures.panels(
-        list(map(label, names)), (1, len(METRICS)), (4.5, 0.7 + len(names) * (0.4 + 0.013 * len(folds)))
-    )
+    folds = scores["fold"].nunique()
+    size = (4.5, 0.7 + len(names) * (0.4 + 0.013 * folds))
+    figure, axes = figures.panels(list(map(label, names)), (1, len(METRICS)), size)
     rows = scores["variant"].map(names.index)
     for axis, (metric, title) in zip(axes.flat, METRICS.items(), strict=True):
-        for i, (fold, place) in enumerate(zip(folds, figures.places(len(folds)), strict=True)):
-            own = scores["fold"] == fold
-            axis.scatter(
-                scores.loc[own, metric],
-                rows[own] + place,
-                s=26,
-                marker=MARKERS[i % len(MARKERS)],
-                color=colours[i],
-                alpha=0.8,
-                linewidths=0,
-                label=f"fold {fold}" if axis is axes.flat[0] else None,
-            )
+        _folds(axis, scores[metric], rows, scores["fold"])
         means = scores.groupby(rows)[metric].mean()
         axis.vlines(means, means.index - 0.46, means.index + 0.46, color="black", linewidth=1.6, zorder=1.5)
         axis.set(title=title, xlabel="test score of a run")
@@ -74,6 +62,18 @@ def runs(scores: pd.DataFrame, names: list[str], corpus: str) -> Figure:
     figure.legend(handles=handles, loc="outside upper center", ncols=9, frameon=False)
     figure.supxlabel(f"corpus: {corpus}", size="small")
     return figure
+
+
+def _folds(axis: Axes, values: pd.Series, rows: pd.Series, fold: pd.Series) -> None:
+    """One panel's points: each run's value, in the row of its variant and the place of its fold."""
+    names = sorted(fold.unique())
+    colours = colormaps["viridis"](np.linspace(0, 0.7, len(names)))
+    for i, (name, place) in enumerate(zip(names, figures.places(len(names)), strict=True)):
+        own, marker = fold == name, MARKERS[i % len(MARKERS)]
+        y = rows[own] + place
+        axis.scatter(
+            values[own], y, s=26, marker=marker, color=colours[i], alpha=0.8, linewidths=0, label=f"fold {name}"
+        )
 
 
 def _look(verdict: str) -> str:
