@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
 from stages import files
+
+matplotlib.rcdefaults()  # not a user's own settings: the same study gives the same bytes
 
 DPI = 110
 
