@@ -1,16 +1,22 @@
 # make repro: the study; make test: the tests. Both first set up .venv where it is missing or out of date.
 # make train JOBS=n: the study's trainings, n stages at a time; make ray: what train.engine: ray needs;
-# make clean-work: remove checkpoints and results that wait in .work/, while nothing trains.
-PYTHON ?= python3.11
+# make clean-work: remove checkpoints and results that wait in .work/, while nothing trains;
+# make experiments: a table of the experiments, with their scores and those of their params that differ.
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+IS_3_11 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 JOBS ?= 2
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup ray repro train test lint clean-work
+.PHONY: setup ray repro train test lint clean-work experiments
 
 setup: .venv/installed
 
 .venv/installed: requirements.txt constraints.txt
-	$(PYTHON) -m venv .venv
+	@test -e .git || { echo "error: this folder must be a git repository, which DVC needs, but has no .git: clone it," \
+		"or run git init && git add --all && git commit --message start"; exit 1; } >&2
+	@$(PYTHON) $(IS_3_11) 2>/dev/null || { echo "error: needs Python 3.11, but $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there):" \
+		"make PYTHON=/path/to/python3.11 …"; exit 1; } >&2
+	.venv/bin/python $(IS_3_11) 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	touch $@
 
@@ -33,3 +39,6 @@ test: setup
 
 lint: setup
 	ruff check
+
+experiments: setup
+	dvc exp show --no-pager --only-changed --drop '.*/|recall|.*std|runs|.*yaml|Created'

@@ -1,16 +1,20 @@
 """The typed, validated view of `params.yaml`. `python -m stages.params` checks the file and says what is wrong."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from stages import cli, variants
+from stages import cli, variants, yaml_file
 
 PATH = Path("params.yaml")
 
-Positive = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=2**16)]
+"""Of a tensor's dimension."""
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy, torch and scikit-learn all take."""
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -24,29 +28,29 @@ class Section(BaseModel):
 class Frames(Section):
     """A modality of the synthetic corpus made of feature vectors."""
 
-    features: Positive
+    features: Size
     """Features a frame."""
-    longest: Annotated[int, Field(ge=2)]
+    longest: Annotated[Size, Field(ge=2)]
     """Frames of the longest utterance."""
 
 
 class Words(Section):
     """The text of the synthetic corpus."""
 
-    features: Positive
+    features: Size
     """Dimensions of a word vector."""
-    longest: Annotated[int, Field(ge=8)]
+    longest: Annotated[Size, Field(ge=8)]
     """Words of the longest utterance."""
-    vocabulary: Annotated[int, Field(ge=8)]
+    vocabulary: Annotated[Size, Field(ge=8)]
     """Distinct words, the padding token not counted."""
 
 
 class Synthetic(Section):
     """The corpus that `stages/prepare/synthetic.py` generates; its docstring explains the two knobs."""
 
-    seed: Annotated[int, Field(ge=0)]
-    utterances: Annotated[int, Field(ge=150)]
-    signal: Annotated[float, Field(ge=0)]
+    seed: Seed
+    utterances: Annotated[int, Field(ge=150, le=10**6)]
+    signal: Annotated[float, Field(ge=0, le=100)]
     """How strongly classes differ: 0 not at all, 1 about as hard as IEMOCAP, more is easier."""
     interaction: Annotated[float, Field(ge=0, le=1)]
     """Share of the class information that lies in the relation of text and vision, not in either alone."""
@@ -63,6 +67,8 @@ class Corpus(Section):
     """Folder of a corpus on disk."""
     classes: list[str] | None
     """Names of the classes in the order of the labels 0, 1, …; null: what the corpus says."""
+    strict: bool = True
+    """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
     synthetic: Synthetic
     strict: bool = True
     """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
@@ -73,6 +79,13 @@ class Corpus(Section):
         if names is not None and (len(names) < 2 or len(set(names)) < len(names) or not all(map(_plain, names))):
             raise ValueError("must be at least two different names of letters, digits, '_' and '-'")
         return names
+
+    @field_validator("root")
+    @classmethod
+    def _path(cls, root: str | None) -> str | None:
+        if root is not None and not (root and root.isprintable()):
+            raise ValueError("must be a folder's path of printable characters")
+        return root
 
     @model_validator(mode="after")
     def _root(self) -> "Corpus":
@@ -85,11 +98,11 @@ class Split(Section):
     """How utterances are divided into folds and parts."""
 
     scheme: Literal["auto", "published", "random", "leave_session_out", "leave_speaker_out"]
-    folds: Annotated[int, Field(ge=2)]
+    folds: Annotated[int, Field(ge=2, le=1000)]
     """Folds of the random scheme."""
     dev_share: Annotated[float, Field(gt=0, lt=1)]
     """Development share of each held-out fold of the random scheme."""
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
 
 class Audio(Section):
@@ -115,11 +128,11 @@ class TimeMap(Section):
 class Model(Section):
     """Sizes of the models."""
 
-    hidden: Positive
+    hidden: Size
     """GRU units in each direction; the model's width is twice that."""
-    heads: Positive
+    heads: Size
     """Attention heads."""
-    classifier: Positive
+    classifier: Size
     """Neurons of the first fully connected layer."""
     attention_dropout: Probability
     """Dropout on attention weights."""
@@ -139,15 +152,15 @@ class Model(Section):
 class Protocol(Section):
     """The training protocol (paper, Section 3)."""
 
-    batch_size: Positive
+    batch_size: Size
     learning_rate: Annotated[float, Field(gt=0)]
     lr_factor: Annotated[float, Field(gt=0, lt=1)]
     """The learning rate is multiplied by this when the development loss stalls."""
-    lr_patience: Annotated[int, Field(ge=0)]
+    lr_patience: Annotated[int, Field(ge=0, le=10**9)]
     """Epochs without a better development loss before that."""
-    patience: Positive
+    patience: Count
     """Epochs without a better development accuracy before training stops."""
-    max_epochs: Positive
+    max_epochs: Count
 
 
 class WorkLimits(Section):
@@ -166,7 +179,7 @@ class Ray(Section):
     """Of a node, that a task takes."""
     gpus: Annotated[float, Field(ge=0)]
     """Likewise; less than 1 for tasks that share one."""
-    retries: Annotated[int, Field(ge=0)]
+    retries: Annotated[int, Field(ge=0, le=10**6)]
     """How often a task whose node or process is lost is begun again, from its last checkpoints."""
     features: Literal["ship", "shared"]
     """ship: to each node once, by Ray's object store; shared: all nodes see this folder under the same path."""
@@ -179,9 +192,9 @@ class Train(Section):
     precision: Literal["float32", "float64", "bfloat16"]
     """bfloat16: mixed, products in bfloat16 and all else in float32."""
     device: Literal["auto", "cpu", "cuda"]
-    workers: Literal["auto"] | Positive
+    workers: Literal["auto"] | Count
     """Worker processes a stage; changes nothing but the time."""
-    together: Literal["auto"] | Positive
+    together: Literal["auto"] | Count
     """Runs that a worker trains at once, in lockstep; changes nothing but the time, on a CPU to the last bit."""
     save_weights: bool
     """Keep each run's best weights as safetensors beside its predictions."""
@@ -213,7 +226,7 @@ class Headline(Section):
 class Confusion(Section):
     """What the confusion matrices show."""
 
-    fold: Positive
+    fold: Count
     """The one fold that is drawn beside all folds together (the paper's Figure 3 shows one)."""
 
 
@@ -231,8 +244,8 @@ class Compare(Section):
 class Params(Section):
     """All of `params.yaml`."""
 
-    variants: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    variants: Annotated[list[str], Field(min_length=1, max_length=1000)]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000)]
     corpus: Corpus
     split: Split
     features: Features
@@ -266,6 +279,17 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _fold_drawn(self) -> "Params":
+        scheme = self.split.scheme
+        if scheme == "auto" and self.corpus.source == "synthetic":
+            scheme = "random"
+        if scheme == "random" and self.confusion.fold > self.split.folds:  # of other schemes `split` checks it
+            raise ValueError(
+                f"confusion.fold must be one of the folds 1 … {self.split.folds}, but is {self.confusion.fold}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _pairs_trained(self) -> "Params":
         seen = set()
         for pair in self.pairs:
@@ -290,6 +314,16 @@ class Params(Section):
             variants.pairs(self.variants) if self.compare.pairs == "auto" else [(a, b) for a, b in self.compare.pairs]
         )
 
+    def training(self, variant: str) -> dict:
+        """What a variant's trainings depend on, but for code, data, seed and fold."""
+        train = {"protocol", "precision", "device", "save_weights"}
+        return {
+            "variant": variant,
+            "features": self.features.model_dump(),
+            "model": self.model.model_dump(),
+            "train": self.train.model_dump(include=train),
+        }
+
 
 def load(path: Path = PATH) -> Params:
     """Read and validate `path`.
@@ -299,16 +333,19 @@ def load(path: Path = PATH) -> Params:
     UserError
         If the file is missing, is not YAML or breaks a rule; the message names every key, its rule and its value.
     """
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise cli.UserError(f"{path} is missing: run stages from the repository's root") from None
-    except yaml.YAMLError as error:
-        raise cli.UserError(f"{path} is not valid YAML: {error}") from None
+    document = yaml_file.read(path)
+    if not isinstance(document, dict):
+        raise cli.UserError(f"{path}: must hold sections such as `model:`, but is {_short(document)}")
     try:
         return Params.model_validate(document)
     except ValidationError as error:
         raise cli.UserError("\n       ".join(f"{path}: {_explain(e)}" for e in error.errors())) from None
+
+
+def main() -> None:
+    """Check `params.yaml` and the registry of fusions."""
+    load()
+    variants.check()
 
 
 def _explain(error: dict) -> str:
@@ -316,17 +353,22 @@ def _explain(error: dict) -> str:
     # Branches of a union ("int", "literal['auto']") are no keys of the file.
     key = ".".join(str(part) for part in error["loc"] if str(part).isidentifier() or isinstance(part, int))
     message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error" and isinstance(error["input"], dict):
-        return f"{key}: {message}" if key else message
     if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key (its value is {error['input']!r})"
+        return f"{key}: unknown key (its value is {_short(error['input'])})"
     if error["type"] == "missing":
         return f"{key}: this key is missing"
-    return f"{key}: {message}, but is {error['input']!r}"
+    if not (error["type"] == "value_error" and "but " in message):  # ours say what is wrong
+        message = f"{message}, but is {_short(error['input'])}"
+    return f"{key}: {message}" if key else message
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _distinct(values: list) -> None:
-    repeated = sorted({value for value in values if values.count(value) > 1})
+    repeated = sorted(value for value, count in Counter(values).items() if count > 1)
     if repeated:
         raise ValueError(f"must name each once, but repeats {', '.join(map(str, repeated))}")
 
@@ -336,4 +378,4 @@ def _plain(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    cli.run(load)
+    cli.run(main)

@@ -1,16 +1,26 @@
 """The fusion mechanisms, and what a variant's name means.
 
 A variant is a fusion mechanism on some modalities, named `<fusion>_<modalities>` with an option of the fusion at
-the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusion.py` and one entry here.
+the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusion.py` and one entry here, at
+the end of `FUSIONS`: by default its colour and marker follow from its place.
 """
 
+import ast
+import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from stages.cli import UserError
 
 MODALITIES = {"t": "text", "v": "video", "a": "audio"}
 """Letter → modality, in the order in which the paper and the variants' names write them."""
 
 COMBINATIONS = ("t", "v", "a", "tv", "ta", "va", "tva")
 """Every combination of modalities, in the paper's order."""
+
+COLOURS = ("#cc78bc", "#029e73", "#d55e00", "#949494")
+MARKERS = ("P", "X", "*", "<", ">", "h", "p")
+"""Those of fusions that name none, taken in turn: no two of 28 look alike, nor like one of those that name theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +37,41 @@ class Fusion:
     """The table of the paper in which it stands; those of Table 1 are in Table 2 too."""
     against: tuple[str, ...] = ()
     """The fusions that it is tested against by default, on the same modalities."""
+    colour: str | None = None
+    """Its colour in every figure, #rrggbb, told apart from the others' by all kinds of colour vision."""
+    marker: str | None = None
+    """Its marker in every figure, one of matplotlib's letters."""
 
 
 FUSIONS = {
-    "cross": Fusion(builder="cross_attention", label="Cross"),
-    "self": Fusion(builder="self_attention", label="Self", at_least=1, against=("cross",)),
-    "cross_nosp": Fusion(builder="cross_attention_concatenated", label="Cross-noSP", table=2, against=("cross",)),
-    "self_nosp": Fusion(
-        builder="self_attention_concatenated", label="Self-noSP", table=2, against=("cross_nosp", "self")
+    "cross": Fusion(builder="cross_attention", label="Cross", colour="#de8f05", marker="s"),
+    "self": Fusion(
+        builder="self_attention", label="Self", at_least=1, against=("cross",), colour="#0173b2", marker="o"
     ),
-    "crossself": Fusion(builder="cross_and_self_attention", label="Cross+Self", table=2, against=("self", "cross")),
+    "cross_nosp": Fusion(
+        builder="cross_attention_concatenated",
+        label="Cross-noSP",
+        table=2,
+        against=("cross",),
+        colour="#ca9161",
+        marker="^",
+    ),
+    "self_nosp": Fusion(
+        builder="self_attention_concatenated",
+        label="Self-noSP",
+        table=2,
+        against=("cross_nosp", "self"),
+        colour="#56b4e9",
+        marker="v",
+    ),
+    "crossself": Fusion(
+        builder="cross_and_self_attention",
+        label="Cross+Self",
+        table=2,
+        against=("self", "cross"),
+        colour="#000000",
+        marker="D",
+    ),
 }
 
 
@@ -66,6 +101,12 @@ def pairs(names: list[str]) -> list[tuple[str, str]]:
             if b in names:
                 found.append((a.name, b))
     return found
+
+
+def look(fusion: str) -> tuple[str, str]:
+    """Colour and marker of a fusion, the same whatever else is drawn or comes after it in `FUSIONS`."""
+    own, place = FUSIONS[fusion], list(FUSIONS).index(fusion)
+    return own.colour or COLOURS[place % len(COLOURS)], own.marker or MARKERS[place % len(MARKERS)]
 
 
 def combination_label(modalities: str) -> str:
@@ -99,3 +140,31 @@ def parse(name: str) -> Variant:
             f"but {modalities!r} has {len(modalities)}"
         )
     return Variant(name=name, fusion=fusion, modalities=modalities)
+
+
+def check() -> None:
+    """Hold the registry against itself and against `stages/train/fusion.py`, which is read but not run.
+
+    Raises
+    ------
+    UserError
+        If a name breaks the rule for names, a label stands twice, or a builder or a fusion in `against` is not there.
+    """
+    module = ast.parse(Path(__file__).with_name("train").joinpath("fusion.py").read_text(encoding="utf-8"))
+    builders = {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    labels = [fusion.label for fusion in FUSIONS.values()]
+    for name, fusion in FUSIONS.items():
+        place = f"stages/variants.py: FUSIONS[{name!r}]"
+        if not re.fullmatch("[a-z0-9]+(_[a-z0-9]+)?", name):
+            raise UserError(f"{place}: a name must be lower-case letters and digits, then perhaps _ and an option")
+        if fusion.builder not in builders:
+            raise UserError(
+                f"{place}: builder must be a function of stages/train/fusion.py, but {fusion.builder!r} is none"
+            )
+        if labels.count(fusion.label) > 1:
+            raise UserError(f"{place}: label must be its own, but {fusion.label!r} is another fusion's too")
+        unknown = [other for other in fusion.against if other not in FUSIONS]
+        if isinstance(fusion.against, str) or unknown or name in fusion.against:
+            raise UserError(
+                f"{place}: against must be a tuple of other fusions of {', '.join(FUSIONS)}, but is {fusion.against!r}"
+            )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from stages import cli, features, files, params, predictions, scores, variants
+from stages import cli, features, figures, files, params, predictions, scores, variants
 from stages.confusion import drawing
 
 PLOTS = Path("plots")
@@ -14,27 +14,25 @@ PLOTS = Path("plots")
 
 def main() -> None:
     """Draw every self/cross pair of the study: all folds and seeds, and `confusion.fold` alone."""
-    config, classes = params.load(), features.read_meta().classes
-    table = predictions.read_study(config)
-    if config.confusion.fold not in set(table["fold"]):
-        raise cli.UserError(
-            f"confusion.fold must be one of the folds {sorted(set(table['fold']))}, but is {config.confusion.fold}"
-        )
-    runs = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
+    config, meta = params.load(), features.read_meta()
+    table, fold = predictions.read_study(config), config.confusion.fold
+    folds = sorted(set(table["fold"]))
+    if fold not in folds:
+        raise cli.UserError(f"confusion.fold must be one of the folds {folds}, but is {fold}")
+    seeds = f"{_counted(config.seeds, 'seed')} (corpus: {meta.corpus})"
+    everything = f"{_counted(folds, 'fold')}, {seeds}"
     with files.replacing(PLOTS / "confusion") as folder:
         folder.mkdir()
         for stem, names in groups(config.variants).items():
             rows = table[table["variant"].isin(names)]
-            _draw(rows, names, classes, f"All {rows['fold'].nunique()} folds, {runs}", folder / f"{stem}.png")
-            one = rows[rows["fold"] == config.confusion.fold]
-            _draw(
-                one,
-                names,
-                classes,
-                f"Fold {config.confusion.fold}, {runs}",
-                folder / f"{stem}_fold{config.confusion.fold}.png",
-            )
-    drawing.recalls(recalls(table, classes), classes, PLOTS / "recall.png")
+            drawn = {
+                stem: (rows, everything),
+                f"{stem}_fold{fold}": (rows[rows["fold"] == fold], f"Fold {fold}, {seeds}"),
+            }
+            for name, (part, title) in drawn.items():
+                matrices = confusion_matrices(part, names, meta.classes)
+                figures.save(drawing.confusion(matrices, meta.classes, title), folder / f"{name}.png")
+    figures.save(drawing.recalls(recalls(table, meta.classes), meta.classes, everything), PLOTS / "recall.png")
 
 
 def groups(names: list[str]) -> dict[str, list[str]]:
@@ -46,27 +44,28 @@ def groups(names: list[str]) -> dict[str, list[str]]:
     return {stem: sorted(group, reverse=True) for stem, group in together.items()}  # self is left, as in the paper
 
 
+def confusion_matrices(table: pd.DataFrame, names: list[str], classes: list[str]) -> dict[str, np.ndarray]:
+    """Label of each variant in `names` → counts [actual, predicted] over all of its predictions in `table`."""
+    rows = {name: table[table["variant"] == name] for name in names}
+    return {
+        variants.parse(name).label: confusion_matrix(own["actual"], own["predicted"], labels=classes)
+        for name, own in rows.items()
+    }
+
+
 def recalls(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """combination, model, class and recall of every run, for the fusions of the paper's Table 1."""
-    runs = scores.run_scores(table, classes)
-    parsed = {name: variants.parse(name) for name in runs["variant"].unique()}
-    shown = {name: v for name, v in parsed.items() if variants.FUSIONS[v.fusion].table == 1}
-    long = (
-        runs[runs["variant"].isin(shown)]
-        .rename(columns={f"recall_{name}": name for name in classes})
-        .melt(id_vars="variant", value_vars=classes, var_name="class", value_name="recall")
-    )
-    long.insert(0, "combination", [variants.combination_label(shown[name].modalities) for name in long["variant"]])
-    long.insert(1, "model", [variants.FUSIONS[shown[name].fusion].label for name in long["variant"]])
-    return long
+    """modalities, fusion, class, mean and std (ddof 1) of the recall, and the number of runs that test the class."""
+    runs = scores.run_scores(table, classes).rename(columns={f"recall_{name}": name for name in classes})
+    long = runs.melt(id_vars="variant", value_vars=classes, var_name="class", value_name="recall")
+    parsed = [variants.parse(name) for name in long["variant"]]
+    long["modalities"] = [variant.modalities for variant in parsed]
+    long["fusion"] = [variant.fusion for variant in parsed]
+    by_class = long.groupby(["modalities", "fusion", "class"], sort=False)["recall"]
+    return by_class.agg(mean="mean", std="std", runs="count").reset_index()
 
 
-def _draw(rows: pd.DataFrame, names: list[str], classes: list[str], what: str, path: Path) -> None:
-    matrices: dict[str, np.ndarray] = {}
-    for name in names:
-        own = rows[rows["variant"] == name]
-        matrices[variants.parse(name).label] = confusion_matrix(own["actual"], own["predicted"], labels=classes)
-    drawing.confusion(matrices, classes, what, path)
+def _counted(things: list, name: str) -> str:
+    return f"{len(things)} {name}{'s' if len(things) > 1 else ''}"
 
 
 if __name__ == "__main__":

@@ -1,82 +1,96 @@
-"""The figures, drawn from tables of counts; nothing is computed here."""
-
-from pathlib import Path
+"""The figures, drawn from tables of counts and recalls."""
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import pyplot as plt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
-from stages import figures
+from stages import figures, variants
 
-COLOURS = "cividis"  # made for all kinds of colour vision
+COLOURS = colormaps["YlGnBu"].with_extremes(bad="0.85")
+"""From light to dark for all kinds of colour vision, and in print; grey where there is nothing to take a share of."""
+
+LABELS = 8.5
+"""Points of the names of classes beside confusion matrices."""
+
+CELLS = "cells: share of the actual class, number of predictions (each utterance once a seed); –: no test utterance"
+POINTS = "points: mean recall of the runs that test the class; lines: ± one standard deviation, even beyond 0 and 1"
 
 
-def confusion(matrices: dict[str, np.ndarray], classes: list[str], title: str, path: Path) -> None:
+def confusion(matrices: dict[str, np.ndarray], classes: list[str], title: str) -> Figure:
     """Confusion matrices side by side: title → counts [actual, predicted]; colour is the share of each row."""
-    distinct = len({name[:3] for name in classes}) == len(classes)
-    abbreviations = [name[:3].title() if distinct else name for name in classes]
-    figure, axes = plt.subplots(
-        1, len(matrices), figsize=(1.5 + 5.6 * len(matrices), 5.8), layout="constrained", squeeze=False
-    )
-    for axis, (name, counts) in zip(axes[0], matrices.items(), strict=True):
-        totals = counts.sum(axis=1, keepdims=True)
-        shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-        cells = np.array(
-            [
-                [f"{100 * share:.0f} %\n{count}" for share, count in zip(*rows, strict=True)]
-                for rows in zip(shares, counts, strict=True)
-            ]
-        )
-        sns.heatmap(
-            shares,
-            annot=cells,
-            fmt="",
-            vmin=0,
-            vmax=1,
-            cmap=COLOURS,
-            square=True,
-            ax=axis,
-            linewidths=0.5,
-            xticklabels=abbreviations,
-            yticklabels=classes,
-            annot_kws={"size": 8.5},
-            cbar=axis is axes[0, -1],
-            cbar_kws={"label": "share of the actual class", "shrink": 0.8},
-        )
-        axis.set(title=name, xlabel="predicted", ylabel="actual" if axis is axes[0, 0] else "")
-        axis.tick_params(rotation=0)
+    cell = np.clip(0.6 * len(classes), 3, 8) / len(classes)  # inches
+    side, names = cell * len(classes), figures.text_width(classes, LABELS)
+    rotation = 0 if names < cell else 90
+    width, height = len(matrices) * side + names + 1.75, side + (names if rotation else 0) + 1.5
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, len(matrices), sharey=True, squeeze=False)[0]
+    for axis, (name, counts) in zip(axes, matrices.items(), strict=True):
+        _matrix(axis, counts, font=min(9, 72 * cell / 4.5))
+        axis.set(title=name, xlabel="predicted")
+        axis.set_xticklabels(classes, rotation=rotation, size=LABELS)
+        axis.set_yticklabels(classes, rotation=0, size=LABELS)
+    axes[0].set_ylabel("actual")
+    shares = PercentFormatter(1, decimals=0, symbol=" %")
+    figure.colorbar(axes[0].collections[0], ax=axes, shrink=0.8, label="share of the actual class", format=shares)
     figure.suptitle(title)
-    figures.save(figure, path)
+    figure.supxlabel(CELLS, size="small")
+    return figure
 
 
-def recalls(table: pd.DataFrame, classes: list[str], path: Path) -> None:
-    """Recall by class, a bar a model with the deviation of its runs: columns combination, model, class, recall."""
-    combinations = list(table["combination"].unique())
-    figure, axes = plt.subplots(
-        len(combinations),
-        1,
-        figsize=(9, 0.8 + 2.1 * len(combinations)),
-        layout="constrained",
-        sharex=True,
-        squeeze=False,
-    )
-    models = list(table["model"].unique())
-    for axis, combination in zip(axes[:, 0], combinations, strict=True):
-        sns.barplot(
-            table[table["combination"] == combination],
-            x="class",
-            y="recall",
-            hue="model",
-            order=classes,
-            hue_order=models,
-            errorbar="sd",
-            palette="colorblind",
-            ax=axis,
-            err_kws={"linewidth": 1},
-            legend=axis is axes[0, 0],
+def _matrix(axis: Axes, counts: np.ndarray, font: float) -> None:
+    """One matrix of counts [actual, predicted], with text of `font` points in its cells."""
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    sns.heatmap(shares, vmin=0, vmax=1, cmap=COLOURS, cbar=False, square=True, ax=axis, linewidths=0.5, linecolor="0.8")
+    axis.set(xticks=np.arange(len(counts)) + 0.5, yticks=np.arange(len(counts)) + 0.5)
+    for (i, j), share in np.ndenumerate(shares):
+        text = "–" if np.isnan(share) else f"{100 * share:.0f} %\n{counts[i, j]}"
+        axis.text(
+            j + 0.5, i + 0.5, text, color=figures.text_colour(COLOURS(share)), size=font, ha="center", va="center"
         )
-        axis.set(title=combination, ylim=(0, 1), xlabel="", ylabel="recall")
-    sns.move_legend(axes[0, 0], "lower left", bbox_to_anchor=(0, 1.12), ncols=len(models), title=None, frameon=False)
-    figure.supxlabel("class (bars: mean over runs, lines: ± one standard deviation)", size="medium")
-    figures.save(figure, path)
+
+
+def recalls(table: pd.DataFrame, classes: list[str], title: str) -> Figure:
+    """Recall by class: a panel a combination of modalities, a row a class, a place in each row a fusion.
+
+    `table` has the columns modalities, fusion, class, mean, std (NaN for one run) and runs (that test the class).
+    """
+    combinations = [name for name in variants.COMBINATIONS if name in set(table["modalities"])]
+    fusions = [name for name in variants.FUSIONS if name in set(table["fusion"])]
+    beside = min(len(combinations), 4)
+    below = -(-len(combinations) // beside)
+    size = (9.4 / max(beside, 2), 0.4 + min(len(classes) * max(0.2, 0.1 + 0.08 * len(fusions)), 8))
+    figure, axes = figures.panels(classes, (below, beside), size)
+    for axis, modalities in zip(axes.flat, combinations, strict=False):
+        axis.axvspan(0, 1, fill=False, color="0.6", linewidth=0.8)
+        _points(axis, table[table["modalities"] == modalities], classes, fusions)
+        axis.set(title=variants.combination_label(modalities), xticks=[0, 0.25, 0.5, 0.75, 1])
+        axis.tick_params(labelbottom=True)
+    for axis in axes.flat[len(combinations) :]:
+        axis.set_visible(False)
+    keys = []
+    for fusion in fusions:
+        colour, marker = variants.look(fusion)
+        keys.append(Line2D([], [], color=colour, marker=marker, markersize=5, label=variants.FUSIONS[fusion].label))
+    figure.legend(handles=keys, loc="outside upper center", ncols=5, frameon=False)
+    figure.supxlabel(f"{POINTS}\n{title}", size="small")
+    return figure
+
+
+def _points(axis: Axes, table: pd.DataFrame, classes: list[str], fusions: list[str]) -> None:
+    """One panel's means and deviations, in rows of classes."""
+    place = dict(zip(fusions, figures.places(len(fusions)), strict=True))
+    for fusion, rows in table.groupby("fusion", sort=False):
+        colour, marker = variants.look(fusion)
+        y = rows["class"].map(classes.index) + place[fusion]
+        axis.errorbar(
+            rows["mean"], y, xerr=rows["std"], color=colour, fmt=marker, markersize=5, elinewidth=1.3, zorder=3
+        )
+    tested = table.groupby("class")["runs"].sum()
+    for name in tested.index[tested == 0]:
+        axis.text(0.5, classes.index(name), "no test utterance", size="small", style="italic", ha="center", va="center")

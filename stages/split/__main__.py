@@ -6,7 +6,8 @@ from stages.split import schemes
 
 def main() -> None:
     """Divide the corpus as `split.scheme` says, check the result, write it."""
-    config = params.load().split
+    study = params.load()
+    config = study.split
     utterances = features.read_utterances()
     published = features.FOLDER / "folds.csv"
     scheme = config.scheme
@@ -25,6 +26,10 @@ def main() -> None:
         folds = schemes.leave_out(utterances, config, column=scheme.split("_")[1])
     folds = folds.reset_index(drop=True)
     schemes.check(folds, utterances, features.read_meta().classes)
+    if study.confusion.fold not in features.numbers(folds):  # before all the trainings rather than after them
+        raise cli.UserError(
+            f"confusion.fold must be one of the folds 1 … {folds['fold'].max()}, but is {study.confusion.fold}"
+        )
     files.write_csv(features.FOLDS, folds)
 
 

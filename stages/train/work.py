@@ -174,11 +174,7 @@ def note_time(seconds: dict[str, str | float]) -> None:
 
 def _digest(variant: str, config: params.Params) -> str:
     """A hash of all that a run depends on, but for seed and fold."""
-    depends = {
-        "variant": variant,
-        "features": config.features.model_dump(),
-        "model": config.model.model_dump(),
-        "train": config.train.model_dump(include={"protocol", "precision", "device", "save_weights"}),
+    depends = config.training(variant) | {
         "software": software(),
         "data": _hash([features.FOLDER / "meta.json", features.FOLDER / "utterances.csv", features.FOLDS]),
     }

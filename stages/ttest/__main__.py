@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import cli, features, files, params, predictions
+from stages import cli, features, figures, files, params, predictions
 from stages.ttest import bootstrap, comparisons, drawing, report
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
@@ -21,8 +21,8 @@ def main() -> None:
     )
     files.write_csv(METRICS / "ttest.csv", table)
     files.write_text(METRICS / "ttest.md", report.as_markdown(table, config.compare, meta.corpus, unit))
-    drawing.differences(table, config.compare, PLOTS / "differences.png")
-    drawing.runs(runs, config.variants, PLOTS / "runs.png")
+    figures.save(drawing.differences(table, config.compare, meta.corpus), PLOTS / "differences.png")
+    figures.save(drawing.runs(runs, config.variants, meta.corpus), PLOTS / "runs.png")
 
 
 def test_to_train(folds: pd.DataFrame) -> float:

@@ -1,82 +1,79 @@
-"""The figures of the tests, drawn from their table; nothing is computed here."""
+"""The figures of the tests, drawn from their table; nothing is computed here but means."""
 
-from pathlib import Path
-
+import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib import pyplot as plt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from stages import figures
 from stages.params import Compare
 from stages.scores import METRICS
 from stages.ttest.report import label, pair, points
 
-COLOURS = sns.color_palette("colorblind")
-LOOKS = {"better": (COLOURS[2], "o"), "equivalent": (COLOURS[0], "s"), "undecided": (COLOURS[7], "D")}
-"""Verdict → colour and marker; a difference that is both better and equivalent looks better."""
+LOOKS = {
+    "better": {"color": "black", "marker": "o"},
+    "equivalent": {"color": "black", "marker": "s", "markerfacecolor": "white"},
+    "undecided": {"color": "0.55", "marker": "D", "markerfacecolor": "white"},
+}
+"""Verdict → colour and marker, no model's; a difference that is both better and equivalent looks better."""
+
+MARKERS = "osD^vPX<>*"
+"""Those of folds, taken in turn: with their place in the row and their colour, folds are told apart in three ways."""
 
 
-def differences(table: pd.DataFrame, settings: Compare, path: Path) -> None:
+def differences(table: pd.DataFrame, settings: Compare, corpus: str) -> Figure:
     """Every pair's difference with its corrected interval, against the band of the margin; a panel a metric."""
     names = list(dict.fromkeys(map(pair, table["a"], table["b"])))
-    figure, axes = plt.subplots(
-        1, len(METRICS), figsize=(11, 1.9 + 0.36 * len(names)), layout="constrained", sharex=True, sharey=True
-    )
-    for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
-        axis.axvspan(-100 * settings.margin, 100 * settings.margin, color="0.88", zorder=0)
-        axis.axvline(0, color="0.6", linewidth=0.8, zorder=1)
+    figure, axes = figures.panels(names, (1, len(METRICS)), (3.9, 1.1 + 0.36 * len(names)))
+    for axis, (metric, title) in zip(axes.flat, METRICS.items(), strict=True):
+        axis.axvspan(-100 * settings.margin, 100 * settings.margin, color="0.85", zorder=1)
+        axis.axvline(0, color="0.5", linewidth=0.8, zorder=1)
         for i, row in enumerate(table[table["score"] == metric].itertuples()):
-            colour, marker = LOOKS[_look(row.verdict)]
-            axis.plot([100 * row.low, 100 * row.high], [i, i], color=colour, linewidth=1.8)
-            axis.plot(100 * row.difference, i, marker, color=colour, markersize=6)
+            look = LOOKS[_look(row.verdict)]
+            axis.plot([100 * row.low, 100 * row.high], [i, i], color=look["color"], linewidth=1.8)
+            axis.plot(100 * row.difference, i, markersize=6, **look)
         axis.set(title=title, xlabel="difference (points), first model minus second")
-        axis.grid(axis="x", color="0.93")
-        axis.set_axisbelow(True)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    keys = [Line2D([], [], color=c, marker=m, label=name) for name, (c, m) in LOOKS.items()]
-    keys.append(plt.Rectangle((0, 0), 1, 1, color="0.88", label=f"margin: ± {points(settings.margin)}"))
+    keys = [Line2D([], [], label=name, **look) for name, look in LOOKS.items()]
+    keys.append(Patch(color="0.85", label=f"margin: ± {points(settings.margin)}"))
     figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), frameon=False)
     level = f"{100 * (1 - settings.alpha):g} %"
-    figure.supxlabel(f"lines: {level} intervals of the corrected resampled t-test, before Holm", size="small")
-    figures.save(figure, path)
-
-
-def runs(scores: pd.DataFrame, names: list[str], path: Path) -> None:
-    """Every run's score, a row a variant and a colour a fold, with the variant's mean; a panel a metric."""
-    figure, axes = plt.subplots(
-        1, len(METRICS), figsize=(11, 1.5 + 0.5 * len(names)), layout="constrained", sharey=True
+    figure.supxlabel(
+        f"lines: {level} intervals of the corrected resampled t-test, before Holm (corpus: {corpus})", size="small"
     )
-    long = scores.assign(variant=scores["variant"].map(label), fold=scores["fold"].astype(str))
-    order = [label(name) for name in names]
-    for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
-        sns.stripplot(
-            long,
-            x=metric,
-            y="variant",
-            hue="fold",
-            order=order,
-            dodge=True,
-            jitter=False,
-            size=4,
-            alpha=0.8,
-            palette="colorblind",
-            ax=axis,
-            legend=axis is axes[0],
+    return figure
+
+
+def runs(scores: pd.DataFrame, names: list[str], corpus: str) -> Figure:
+    """Every run's score, a row a variant and a place, colour and marker a fold, with the variant's mean."""
+    folds = scores["fold"].nunique()
+    size = (4.5, 0.7 + len(names) * (0.4 + 0.013 * folds))
+    figure, axes = figures.panels(list(map(label, names)), (1, len(METRICS)), size)
+    rows = scores["variant"].map(names.index)
+    for axis, (metric, title) in zip(axes.flat, METRICS.items(), strict=True):
+        _folds(axis, scores[metric], rows, scores["fold"])
+        means = scores.groupby(rows)[metric].mean()
+        axis.vlines(means, means.index - 0.46, means.index + 0.46, color="black", linewidth=1.6, zorder=1.5)
+        axis.set(title=title, xlabel="test score of a run")
+    handles = axes.flat[0].get_legend_handles_labels()[0]
+    handles.append(Line2D([], [], color="black", marker="|", linestyle="", markersize=12, label="mean"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=9, frameon=False)
+    figure.supxlabel(f"corpus: {corpus}", size="small")
+    return figure
+
+
+def _folds(axis: Axes, values: pd.Series, rows: pd.Series, fold: pd.Series) -> None:
+    """One panel's points: each run's value, in the row of its variant and the place of its fold."""
+    names = sorted(fold.unique())
+    colours = colormaps["viridis"](np.linspace(0, 0.7, len(names)))
+    for i, (name, place) in enumerate(zip(names, figures.places(len(names)), strict=True)):
+        own, marker = fold == name, MARKERS[i % len(MARKERS)]
+        y = rows[own] + place
+        axis.scatter(
+            values[own], y, s=26, marker=marker, color=colours[i], alpha=0.8, linewidths=0, label=f"fold {name}"
         )
-        means = long.groupby("variant")[metric].mean()
-        axis.scatter(means[order], range(len(order)), marker="|", s=420, linewidths=1.6, color="black", zorder=5)
-        axis.set(title=title, xlabel="test score of a run", ylabel="")
-        axis.grid(axis="x", color="0.93")
-        axis.set_axisbelow(True)
-    handles, folds = axes[0].get_legend_handles_labels()
-    axes[0].get_legend().remove()
-    handles.append(Line2D([], [], color="black", marker="|", linestyle="", markersize=12))
-    figure.legend(
-        handles, [*(f"fold {fold}" for fold in folds), "mean"], loc="outside upper center", ncols=8, frameon=False
-    )
-    figures.save(figure, path)
 
 
 def _look(verdict: str) -> str:

@@ -1,0 +1,1 @@
+"""`plan`: params → checked, and what each variant's trainings depend on: `data/plans/<variant>.json`."""

@@ -1,0 +1,113 @@
+"""Names and seeds that are commands or lead out of the project: nothing of them runs, nothing outside is touched."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import Study
+
+VARIANTS, SEEDS = ["self_tva", "cross_tva"], [1]
+COMMAND = "; touch pwned; "
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Study:
+    """A repository with folders around it that hostile names lead to."""
+    base = tmp_path_factory.mktemp("hostile")
+    (base / "study").mkdir()
+    study = Study(base / "study")
+    study.set(variants=VARIANTS, seeds=SEEDS)
+    study.make_repository()
+    study.ok("dvc", "repro", "plan")
+    study.ok("git", "add", "-A")
+    study.ok("git", "commit", "-qm", "study")
+    for folder in outside(study):
+        (folder / "seed1").mkdir(parents=True)
+        (folder / "seed1/kept").touch()
+    return study
+
+
+def outside(study: Study) -> list[Path]:
+    """What `../../outside` means in the project and in a copy of it, and a folder of its own."""
+    return [study.folder.parent / "outside", study.folder / ".dvc/tmp/exps/outside", study.folder.parent / "elsewhere"]
+
+
+def unharmed(study: Study) -> bool:
+    """Whether nothing was run and nothing outside removed."""
+    return not list(study.folder.parent.rglob("pwned*")) and all((f / "seed1/kept").exists() for f in outside(study))
+
+
+HOSTILE = {
+    "a command as a seed": {"seeds": [1, f"3{COMMAND}"]},
+    "a command in place of a seed": {"seeds": ["$(touch pwned)"]},
+    "a path as a seed": {"seeds": [1, "/../../../outside/seed1"]},
+    "a quote in a variant": {"variants": [*VARIANTS, f"x'{COMMAND}'"]},
+    "a line in a variant": {"variants": [*VARIANTS, "x\ntouch pwned\n"]},
+    "a path up": {"variants": [*VARIANTS, "../../outside"]},
+    "a whole path": {"variants": [*VARIANTS, "{elsewhere}"]},
+    "a headline": {"headline": {"attention": "../../outside", "modalities": f"x{COMMAND}"}},
+    "a mapping as a variant": {"variants": [*VARIANTS, {f"a{COMMAND}b": 1}]},
+    "a list as a variant": {"variants": [*VARIANTS, [f"a{COMMAND}b"]]},
+}
+
+
+@pytest.fixture(params=HOSTILE)
+def hostile(request, repository) -> dict:
+    """Params that a repository does not want; the file is put back afterwards."""
+    yield yaml.safe_load(yaml.safe_dump(HOSTILE[request.param]).replace("{elsewhere}", str(outside(repository)[2])))
+    repository.ok("git", "checkout", "-q", "--", ".")
+    shutil.rmtree(repository.folder / "runs", ignore_errors=True)
+
+
+@pytest.mark.parametrize("command", [["repro"], ["exp", "run"], ["exp", "run", "--temp"]], ids=" ".join)
+def test_by_file(command, hostile, repository):
+    path = repository.folder / "params.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | hostile))
+    refused(repository.run("dvc", *command), repository)
+
+
+@pytest.mark.parametrize("command", [["exp", "run"], ["exp", "run", "--temp"]], ids=" ".join)
+def test_by_override(command, hostile, repository):
+    if any(isinstance(value, dict | list) for value in hostile.get("variants", [])):
+        pytest.skip("`-S` takes no such value")
+    overrides = [f"-S{key}={written(value)}" for key, value in flat(hostile)]
+    refused(repository.run("dvc", *command, *overrides), repository)
+
+
+def flat(document: dict) -> list[tuple[str, object]]:
+    """Keys with dots, and their values."""
+    pairs = []
+    for key, value in document.items():
+        pairs += [(f"{key}.{name}", v) for name, v in value.items()] if isinstance(value, dict) else [(key, value)]
+    return pairs
+
+
+def written(value: object) -> str:
+    """A value as `-S` reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(written, value))}]"
+    return '"' + value.replace('"', '\\"') + '"' if isinstance(value, str) else str(value)
+
+
+def refused(done, study: Study) -> None:
+    """It failed, without a traceback, and did nothing."""
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    by_dvc = re.search(r"ERROR: (output .* is specified in|failed to parse .* in 'dvc.yaml')", output)
+    assert "error: params.yaml: " in output or by_dvc
+    assert "Traceback" not in output
+    assert "Running stage 'train" not in output
+    assert unharmed(study)
+
+
+@pytest.mark.parametrize("name", ["a command as a seed", "a quote in a variant", "a line in a variant"])
+def test_a_stage_run_past_the_plan_runs_no_command(name, repository):
+    """Text is quoted; what `--single-item` can still do is in docs/experiments.md."""
+    path = repository.folder / "params.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | HOSTILE[name]))
+    assert repository.run("dvc", "repro", "--single-item", "train").returncode != 0
+    assert unharmed(repository)
+    repository.ok("git", "checkout", "-q", "--", ".")
