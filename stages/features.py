@@ -145,7 +145,9 @@ class Writer:
         _check_keys(f"utterance {name!r}: sequences", sequences, SEQUENCES)
         arrays, row, valid = {}, {key: utterance[key] for key in NAMES}, valid or {}
         if not set(valid) <= set(SEQUENCES):
-            raise UserError(f"utterance {name!r}: valid must be of {', '.join(SEQUENCES)}, but is of {_short(list(valid))}")
+            raise UserError(
+                f"utterance {name!r}: valid must be of {', '.join(SEQUENCES)}, but is of {_short(list(valid))}"
+            )
         for modality in SEQUENCES:
             try:
                 values = checked(modality, sequences[modality], self._dimensions.get(modality))

@@ -70,8 +70,6 @@ class Corpus(Section):
     strict: bool = True
     """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
     synthetic: Synthetic
-    strict: bool = True
-    """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
 
     @field_validator("classes")
     @classmethod

@@ -13,7 +13,7 @@ import psutil
 from safetensors.numpy import save_file
 
 from stages import cli, features, files, params, predictions, variants
-from stages.train.work import WEIGHTS, Key, Work, remove_old, verify_features
+from stages.train.work import WEIGHTS, Key, Work, remove_old
 
 
 def main() -> None:
@@ -33,7 +33,6 @@ def main() -> None:
     with work.claim(options.seed, wait=True):
         keys = work.unfinished(options.seed, folds)
         if keys:
-            verify_features()
             _train(options.variant, options.seed, keys, folds, config, work)
         if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
             raise cli.UserError(
@@ -66,6 +65,7 @@ def _train(variant: str, seed: int, keys: list[Key], folds: list[int], config: p
     else:
         from stages.train import workers as engine
 
+    work.verify_features()
     room = engine.room(variant, config)
     with ExitStack() as claims:
         for later in config.seeds[config.seeds.index(seed) + 1 :] if seed in config.seeds else []:

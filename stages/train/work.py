@@ -113,32 +113,32 @@ class Work:
         ):
             yield outputs and runs
 
+    @staticmethod
+    def verify_features() -> None:
+        """Compare the prepared arrays with their checksums, so that no result is of others.
+
+        Raises
+        ------
+        UserError
+            If one is missing or differs; names it.
+        """
+        note = OWN / "verified.json"
+        waiting = f"another process ({{owner}}) compares {features.FOLDER} with its checksums; waiting for its end"
+        with files.lock(OWN / "locks" / "verified", waiting):
+            try:
+                before = dict(json.loads(note.read_text(encoding="utf-8")))
+            except (FileNotFoundError, ValueError, TypeError):
+                before = {}
+            verified = features.verify(before)
+            if verified != before:
+                files.write_text(note, json.dumps(verified))
+
     def _path(self, key: Key, kind: str) -> Path:
         seed, fold = key
         return self.folder / f"seed{seed}_fold{fold}.{kind}"
 
     def _note(self, seed: int) -> Path:
         return OWN / "written" / f"{self.variant}_seed{seed}"
-
-
-def verify_features() -> None:
-    """Compare the prepared arrays with their checksums, so that no result comes from others; once while they lie still.
-
-    Raises
-    ------
-    UserError
-        If one is missing or differs; names it.
-    """
-    note = OWN / "verified.json"
-    waiting = f"another process ({{owner}}) compares {features.FOLDER} with its checksums; waiting for its end"
-    with files.lock(OWN / "locks" / "verified", waiting):
-        try:
-            before = dict(json.loads(note.read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
-            before = {}
-        verified = features.verify(before)
-        if verified != before:
-            files.write_text(note, json.dumps(verified))
 
 
 def software() -> dict[str, str]:
