@@ -150,7 +150,7 @@ class Writer:
             )
         for modality in SEQUENCES:
             try:
-                values = checked(modality, sequences[modality], self._dimensions.get(modality))
+                values = checked_sequence(modality, sequences[modality], self._dimensions.get(modality))
                 own = _checked_valid(valid.get(modality, len(values)), len(values))
             except UserError as error:
                 raise UserError(f"utterance {name!r}: {modality}: {error}") from None
@@ -245,7 +245,7 @@ class Writer:
         return table.drop(columns=[f"{name}_valid" for name in all_valid])
 
 
-def checked(modality: str, values: np.ndarray, size: int | None) -> np.ndarray:
+def checked_sequence(modality: str, values: np.ndarray, size: int | None) -> np.ndarray:
     """A modality's sequence as it is stored: audio and video float32 [frames, `size`], text int32 [words].
 
     `size`: of text the vocabulary, padding included; None: not known yet.
@@ -315,7 +315,7 @@ def check_folds(folds: pd.DataFrame, known: set[str] | None = None) -> None:
     if repeated.any():
         row = int(np.argmax(repeated))
         fold, name = folds.iloc[row][["fold", "utterance_id"]]
-        raise UserError(f"folds: row {row}: an utterance must be in a fold once, but {name!r} is in fold {fold} before")
+        raise UserError(f"folds: row {row}: an utterance must be in a fold once, but {name!r} is in fold {fold} twice")
 
 
 def checksum(path: Path) -> str:

@@ -26,7 +26,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages.cli import UserError
-from stages.features import PARTS, SEQUENCES, Array, Meta, Writer, checked, open_array, to_float32
+from stages.features import PARTS, SEQUENCES, Array, Meta, Writer, checked_sequence, open_array, to_float32
 from stages.params import Corpus
 from stages.prepare.iemocap import CLASS_COUNTS
 
@@ -110,7 +110,7 @@ class Folders:
         self.folds: list[tuple[int, str, str]] = []
         """fold, utterance_id, part."""
         self.contradiction: UserError | None = None
-        """The first, where they are no errors."""
+        """The first, where it is no error."""
         self._same: dict[tuple, list[Utterance]] = defaultdict(list)
         """(digests, label) → utterances, told apart by their order alone."""
         self._alike: dict[tuple[bytes, ...], Utterance] = {}
@@ -125,7 +125,7 @@ class Folders:
         same, seen = self._same[key], self._seen[key]
         self._seen[key] += 1
         if seen == len(same):
-            if row.part.fold > 1:
+            if row.part.fold > 1 and not self.contradiction:
                 self._contradict(self._unlike_first(row, digests, same))
             name = f"utterance_{len(self.utterances):05d}" if row.valid["video"] else ""
             same.append(Utterance(name, row.label, []))
@@ -142,7 +142,7 @@ class Folders:
         self._seen.clear()
         for utterance in self.utterances:
             part, row = utterance.places[-1]
-            if part.fold != last.fold:
+            if part.fold != last.fold and not self.contradiction:
                 where = part.place("label", row)
                 self._contradict(
                     UserError(f"{last.folder}: must hold the same utterances as others, but lacks {where}")
@@ -151,7 +151,7 @@ class Folders:
     def _contradict(self, error: UserError) -> None:
         if self.strict:
             raise UserError(f"{error}; corpus.strict: false takes the folders as they are")
-        self.contradiction = self.contradiction or error
+        self.contradiction = error
 
     def _unlike_first(self, row: Row, digests: tuple[bytes, ...], same: list[Utterance]) -> UserError:
         """What a row contradicts that the first folder does not have so."""
@@ -272,7 +272,7 @@ def _rows(part: Part, vocabulary: int) -> Iterator[Row]:
         stop = min(start + block, len(part.labels))
         values = {name: array.rows(start, stop) for name, array in part.arrays.items()}
         for i in range(stop - start):
-            yield _row(part, start + i, {name: block[i] for name, block in values.items()}, vocabulary)
+            yield _row(part, start + i, {name: own[i] for name, own in values.items()}, vocabulary)
 
 
 def _row(part: Part, number: int, values: dict[str, np.ndarray], vocabulary: int) -> Row:
@@ -282,7 +282,7 @@ def _row(part: Part, number: int, values: dict[str, np.ndarray], vocabulary: int
     for name in SEQUENCES:
         size = vocabulary if name == "text" else values[name].shape[1]
         try:
-            sequences[name] = checked(name, _unpadded(values[name], valid.get(name, 0)), size)
+            sequences[name] = checked_sequence(name, _unpadded(values[name], valid.get(name, 0)), size)
         except UserError as error:
             raise part.arrays[name].error(number, str(error)) from None
     prosody = to_float32(values["prosody"])[0] if "prosody" in values else None
