@@ -50,7 +50,7 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
         embedding=np.zeros((1, 1)),
     )
     predictions.write(folder, predictions.table(corpus, 2, np.array([2, 0]), probabilities))
-    read = predictions.read("self_t", 5)
+    read = predictions.read("self_t", 5, CLASSES)
     assert read[["variant", "seed", "fold", "utterance_id", "actual", "predicted"]].values.tolist() == [
         ["self_t", 5, 2, "x", "b", "b"],
         ["self_t", 5, 2, "y", "c", "a"],

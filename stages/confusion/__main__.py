@@ -15,7 +15,7 @@ PLOTS = Path("plots")
 def main() -> None:
     """Draw every self/cross pair of the study: all folds and seeds, and `confusion.fold` alone."""
     config, classes = params.load(), features.read_meta().classes
-    table = predictions.read_study(config)
+    table = predictions.read_study(config.variants, config.seeds, classes)
     if config.confusion.fold not in set(table["fold"]):
         raise cli.UserError(
             f"confusion.fold must be one of the folds {sorted(set(table['fold']))}, but is {config.confusion.fold}"
