@@ -419,6 +419,13 @@ def test_an_unknown_variant_is_said(trained):
     assert "error: --variant: 'none_tva' must begin with a fusion mechanism" in done.stderr
 
 
+@pytest.mark.parametrize("seed", ["-1", "1.5", "one", "", "1000000000000000000"])
+def test_a_seed_that_is_none_is_said(seed, trained):
+    done = trained.stage("train", "--variant", "self_t", "--seed", seed)
+    assert done.returncode == 1
+    assert done.stderr == f"error: --seed must be a whole number from 0 to 999999999999999999, but is {seed}\n"
+
+
 def test_cuda_that_is_not_there_is_said(trained):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")

@@ -4,6 +4,7 @@ Runs of small models are trained several at once: then those of the next seeds t
 """
 
 import argparse
+import re
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -18,33 +19,40 @@ from stages.train.work import WEIGHTS, Key, Work, remove_old
 
 def main() -> None:
     """Train one variant with one seed on every fold."""
+    (variant, seed), config, callers = _options(), params.load(), _callers()
+    table, work = features.read_folds(), Work(variant, config)
+    folds = features.numbers(table)
+    remove_old(config.train.work)
+    with work.claim(seed, wait=True):
+        keys = work.unfinished(seed, folds)
+        if keys:
+            _train(variant, seed, keys, folds, config, work)
+        if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
+            raise cli.UserError(
+                f"{variant} seed {seed}: the DVC that began this has ended; the results stay in .work/ "
+                "for the next dvc repro"
+            )
+        with files.replacing(predictions.folder(variant, seed)) as folder:
+            folder.mkdir()
+            epochs = _write(folder, seed, folds, table, work)
+        work.note_written(seed)
+    found = f", {len(folds) - len(keys)} of them found in .work/" if len(keys) < len(folds) else ""
+    print(f"{variant} seed {seed}: {len(folds)} folds{found}, {epochs} epochs")
+
+
+def _options() -> tuple[str, int]:
+    """The variant and the seed that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--variant", required=True)
-    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--seed", required=True)
     options = parser.parse_args()
-    config, callers = params.load(), _callers()
     try:
         variants.parse(options.variant)
     except ValueError as error:
         raise cli.UserError(f"--variant: {error}") from None
-    table, work = features.read_folds(), Work(options.variant, config)
-    folds = features.numbers(table)
-    remove_old(config.train.work)
-    with work.claim(options.seed, wait=True):
-        keys = work.unfinished(options.seed, folds)
-        if keys:
-            _train(options.variant, options.seed, keys, folds, config, work)
-        if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
-            raise cli.UserError(
-                f"{options.variant} seed {options.seed}: the DVC that began this has ended; the results stay in .work/ "
-                "for the next dvc repro"
-            )
-        with files.replacing(predictions.folder(options.variant, options.seed)) as folder:
-            folder.mkdir()
-            epochs = _write(folder, options.seed, folds, table, work)
-        work.note_written(options.seed)
-    found = f", {len(folds) - len(keys)} of them found in .work/" if len(keys) < len(folds) else ""
-    print(f"{options.variant} seed {options.seed}: {len(folds)} folds{found}, {epochs} epochs")
+    if not re.fullmatch("[0-9]{1,18}", options.seed):  # more digits are more than tables hold
+        raise cli.UserError(f"--seed must be a whole number from 0 to {10**18 - 1}, but is {options.seed}")
+    return options.variant, int(options.seed)
 
 
 def _callers() -> list[int]:

@@ -132,6 +132,12 @@ def _connect() -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         code = {"py_modules": [str(Path(features.__file__).parent)], "excludes": ["**/__pycache__"]}
         ray.init(address, logging_level="ERROR", runtime_env=code | {"env_vars": ENVIRONMENT})
+    except ray.exceptions.AuthenticationError as error:
+        reason = str(error).partition(". ")[0]
+        raise cli.UserError(
+            f"train.engine is ray, but this machine lacks the cluster's token ({reason}): copy ~/.ray/auth_token from "
+            "the machine that it was made on, as docs/cluster.md says, or name its file in RAY_AUTH_TOKEN_PATH"
+        ) from None
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise cli.UserError(
