@@ -4,12 +4,15 @@ import copy
 import dataclasses
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -253,6 +256,31 @@ def dense(corpus: features.Features, train: np.ndarray) -> Callable[[np.ndarray]
     return inputs
 
 
+def test_a_stage_says_where_in_the_study_it_is(trained):
+    before = (trained.folder / "params.yaml").read_text()
+    trained.set(variants=["self_v", "self_tva"], seeds=[15, 16], train__together=1)
+    command = ["python", "-m", "stages.train", "--variant", "self_v", "--seed"]
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 61))
+    first = subprocess.Popen(
+        [*command, "15"], cwd=trained.folder, env=trained.environment, text=True, stdout=subprocess.PIPE, stderr=end
+    )
+    os.close(end)
+    shown = ""
+    with suppress(OSError):  # which says that the other end is closed
+        while True:
+            shown += os.read(terminal, 4096).decode()
+    os.close(terminal)
+    assert re.search(r"\rtrain 1 of 4, about \d+ s left; self_v: \d of 5 runs done, abo", shown)
+    assert max(map(len, re.split(r"[\r\n]+", shown))) < 61
+    assert re.search(r" epochs \(train 1 of 4, about \d+ s left\)\n$", first.communicate()[0])
+    assert first.returncode == 0
+    second = trained.run(*command, "16")
+    assert re.search(r" epochs \(train 2 of 4, about \d+ s left\)\n$", second.stdout)
+    assert second.stderr == ""
+    (trained.folder / "params.yaml").write_text(before)
+
+
 def test_mixed_precision_is_near_float32_and_not_it(trained):
     corpus, folds = (
         features.read(trained.folder / "data/features"),
@@ -395,12 +423,13 @@ def test_a_loss_that_explodes_is_said(trained):
 def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
     tried = []
 
-    def train(variant, keys, config, work):
+    def train(variant, keys, config, work, place):
         tried.append(keys)
         if any(seed == 12 for seed, _ in keys):
             raise cli.UserError("seed 12 explodes")
         for key in keys:
             work.write_result(key, Record(values={"epochs": []}, arrays={}))
+        return 0.0
 
     monkeypatch.chdir(trained.folder)
     monkeypatch.setattr("stages.train.workers.train", train)

@@ -14,6 +14,7 @@ import psutil
 from safetensors.numpy import save_file
 
 from stages import cli, features, files, params, predictions, variants
+from stages.train import study
 from stages.train.work import WEIGHTS, Key, Work, remove_old
 
 
@@ -25,8 +26,7 @@ def main() -> None:
     remove_old(config.train.work)
     with work.claim(seed, wait=True):
         keys = work.unfinished(seed, folds)
-        if keys:
-            _train(variant, seed, keys, folds, config, work)
+        trained, warm_up = _train(variant, seed, keys, folds, config, work) if keys else (0, 0.0)
         if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
             raise cli.UserError(
                 f"{variant} seed {seed}: the DVC that began this has ended; the results stay in .work/ "
@@ -35,9 +35,11 @@ def main() -> None:
         with files.replacing(predictions.folder(variant, seed)) as folder:
             folder.mkdir()
             epochs = _write(folder, seed, folds, table, work)
-        work.note_written(seed)
+        work.note_written(seed, runs=trained, seconds=study.elapsed() - warm_up)
     found = f", {len(folds) - len(keys)} of them found in .work/" if len(keys) < len(folds) else ""
-    print(f"{variant} seed {seed}: {len(folds)} folds{found}, {epochs} epochs")
+    place = study.place(variant, seed, [], folds, config)
+    where = f" ({place.text(place.left())})" if place else ""
+    print(f"{variant} seed {seed}: {len(folds)} folds{found}, {epochs} epochs{where}")
 
 
 def _options() -> tuple[str, int]:
@@ -65,8 +67,13 @@ def _callers() -> list[int]:
     return [stage.ppid()]
 
 
-def _train(variant: str, seed: int, keys: list[Key], folds: list[int], config: params.Params, work: Work) -> None:
-    """Train a seed's folds and, where more can be trained at once, those of the seeds after it."""
+def _train(
+    variant: str, seed: int, keys: list[Key], folds: list[int], config: params.Params, work: Work
+) -> tuple[int, float]:
+    """Train a seed's folds and, where more can be trained at once, those of the seeds after it.
+
+    How many runs it trained, and the seconds that this took to warm up.
+    """
     # A stage whose runs are done need not wait for torch's import.
     if config.train.engine == "ray":
         from stages.train import cluster as engine
@@ -77,21 +84,22 @@ def _train(variant: str, seed: int, keys: list[Key], folds: list[int], config: p
     with ExitStack() as claims:
         for later in config.seeds[config.seeds.index(seed) + 1 :] if seed in config.seeds else []:
             more = work.unfinished(later, folds)
-            if len(keys) + len(more) > room or work.is_current(later, predictions.folder(variant, later)):
+            if len(keys) + len(more) > room or work.written(later, predictions.folder(variant, later)):
                 continue
             if claims.enter_context(work.claim(later, wait=False)):
                 keys = keys + work.unfinished(later, folds)
         begun = work.begun(keys)
         if begun:
             print(f"{variant}: {len(begun)} of {len(keys)} runs go on from checkpoints", file=sys.stderr)
+        place = study.place(variant, seed, keys, folds, config)
         try:
-            engine.train(variant, keys, config, work)
+            return len(keys), engine.train(variant, keys, config, work, place)
         except cli.UserError:
             own = work.unfinished(seed, folds)
             if len(own) == len(keys):
                 raise
-            if own:  # perhaps only a later seed has failed, which is for its own stage to say
-                engine.train(variant, own, config, work)
+            # Perhaps only a later seed has failed, which is for its own stage to say.
+            return len(keys), engine.train(variant, own, config, work, place) if own else 0.0
 
 
 def _write(folder: Path, seed: int, folds: list[int], table: pd.DataFrame, work: Work) -> int:
