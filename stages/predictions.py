@@ -17,6 +17,8 @@ from stages.features import Features
 
 RUNS = Path("runs")
 FILE = "predictions.parquet"
+COLUMNS = ["fold", "utterance_id", "actual", "predicted"]
+"""Its columns, but for a probability of each class."""
 CHECKSUM = b"sha256"
 """The checksum's name in the file's metadata."""
 
@@ -66,16 +68,19 @@ def read(variant: str, seed: int, classes: list[str]) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If the file is missing, its content is not what was written, or `classes` are not its classes.
+        If the file is missing, its content is not what was written, or not of `classes`.
     """
     path = folder(variant, seed) / FILE
     predictions = _read_unchanged(path)
-    found = [name.removeprefix("probability_") for name in predictions if name.startswith("probability_")]
-    if found != classes:
+    columns = [*COLUMNS, *(f"probability_{name}" for name in classes)]
+    if list(predictions) != columns:
         raise cli.UserError(
-            f"{path}: its classes must be those of {features.FOLDER / 'meta.json'}, {', '.join(classes)}, but are "
-            f"{', '.join(found)}: run dvc repro"
+            f"{path} must have the columns {', '.join(columns)}, for the classes of {features.FOLDER / 'meta.json'}, "
+            f"but has {', '.join(predictions)}: run dvc repro"
         )
+    unknown = {*predictions["actual"], *predictions["predicted"]} - {*classes}
+    if unknown:
+        raise cli.UserError(f"{path}: classes must be {', '.join(classes)}, but {min(unknown)} is none: run dvc repro")
     predictions.insert(0, "variant", variant)
     predictions.insert(1, "seed", seed)
     return predictions

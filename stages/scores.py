@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics
 
 from stages import cli
 
@@ -21,17 +20,20 @@ METRICS = {"balanced_accuracy": "WA (balanced accuracy)", "accuracy": "UWA (accu
 def scores(predictions: pd.DataFrame, classes: list[str]) -> dict[str, float]:
     """accuracy, balanced_accuracy (mean of the class recalls), macro_f1 and each class's recall.
 
-    A class without an utterance among `predictions` has no recall (NaN) and does not enter the balanced accuracy.
+    A class without an utterance among `predictions` has no recall (NaN) and does not enter the balanced accuracy; one
+    that is neither there nor predicted does not enter macro F1.
     """
-    actual, predicted = predictions["actual"], predictions["predicted"]
-    counts = metrics.confusion_matrix(actual, predicted, labels=classes)
-    present = counts.sum(axis=1) > 0
-    recall = np.full(len(classes), np.nan)
-    recall[present] = counts.diagonal()[present] / counts.sum(axis=1)[present]
+    actual, predicted = (pd.Index(classes).get_indexer(predictions[name]) for name in ("actual", "predicted"))
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, (actual, predicted), 1)
+    right, tested, guessed = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        recall, f1 = right / tested, 2 * right / (tested + guessed)
+    f1 = f1[np.argsort(classes)]  # so that the mean rounds as scikit-learn's
     return {
-        "accuracy": metrics.accuracy_score(actual, predicted),
+        "accuracy": float(right.sum() / len(predictions)),
         "balanced_accuracy": float(np.nanmean(recall)),
-        "macro_f1": metrics.f1_score(actual, predicted, average="macro", zero_division=0),
+        "macro_f1": float(f1[np.isfinite(f1)].mean()),
         **{f"recall_{name}": value for name, value in zip(classes, recall.tolist(), strict=True)},
     }
 

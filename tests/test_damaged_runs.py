@@ -115,11 +115,15 @@ OTHERS = (
         ),
         (
             rewrite(lambda table: table.rename(columns={"probability_sad": "probability_glad"})),
-            r"its classes must be those of data/features/meta.json, angry, sad, neutral, but are angry, glad, neutral",
+            "must have the columns .*, for the classes of data/features/meta.json, but has .* probability_glad",
         ),
         (
-            rewrite(lambda table: table.drop(columns="probability_sad")),
-            "its classes must be .*, but are angry, neutral",
+            rewrite(lambda table: table.drop(columns="actual")),
+            "must have the columns fold, utterance_id, actual, .*, but has fold, utterance_id, predicted",
+        ),
+        (
+            rewrite(lambda table: table.replace({"predicted": {"sad": "glad"}})),
+            "classes must be angry, sad, neutral, but glad is none: run dvc repro",
         ),
         (rewrite(lambda table: table[table["fold"] == 1]), OTHERS + r".*, but they differ in \(2, 'u11', 'neutral'\)"),
         (
