@@ -1,14 +1,26 @@
-"""`runs/<variant>/seed<seed>/predictions.parquet`: the primary record, from which every score is computed."""
+"""`runs/<variant>/seed<seed>/predictions.parquet`: the primary record, from which every score is computed.
 
+The file's metadata hold a checksum of its table, so that a damaged file is not read as if it were what was predicted.
+"""
+
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
+from pyarrow import parquet
 
+from stages import cli, features
 from stages.features import Features
-from stages.params import Params
 
 RUNS = Path("runs")
+FILE = "predictions.parquet"
+COLUMNS = ["fold", "utterance_id", "actual", "predicted"]
+"""Its columns, but for a probability of each class."""
+CHECKSUM = b"sha256"
+"""The checksum's name in the file's metadata."""
 
 
 def folder(variant: str, seed: int) -> Path:
@@ -34,18 +46,81 @@ def table(corpus: Features, fold: int, rows: np.ndarray, probabilities: np.ndarr
 
 
 def write(run_folder: Path, predictions: pd.DataFrame) -> None:
-    """Write one run's predictions into its folder."""
-    predictions.to_parquet(run_folder / "predictions.parquet", index=False)
+    """Write one run's predictions, and their checksum, into its folder."""
+    content = pyarrow.Table.from_pandas(predictions, preserve_index=False)
+    content = content.replace_schema_metadata({CHECKSUM: checksum(content)})
+    parquet.write_table(content, run_folder / FILE)
 
 
-def read(variant: str, seed: int) -> pd.DataFrame:
-    """All folds' predictions of one variant and seed, with columns variant and seed before the others."""
-    predictions = pd.read_parquet(folder(variant, seed) / "predictions.parquet")
+def checksum(content: pyarrow.Table) -> bytes:
+    """The SHA-256, in hexadecimal, of the names, types and values of columns of numbers and text."""
+    digest = hashlib.sha256()
+    for field, column in zip(content.schema, content.columns, strict=True):
+        is_text = field.type in (pyarrow.string(), pyarrow.large_string())
+        values = json.dumps(column.to_pylist()).encode() if is_text else column.to_numpy().tobytes()
+        digest.update(json.dumps([field.name, str(field.type), len(column), len(values)]).encode() + values)
+    return digest.hexdigest().encode()
+
+
+def read(variant: str, seed: int, classes: list[str]) -> pd.DataFrame:
+    """All folds' predictions of one variant and seed, with columns variant and seed before the others.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, its content is not what was written, or not of `classes`.
+    """
+    path = folder(variant, seed) / FILE
+    predictions = _read_unchanged(path)
+    columns = [*COLUMNS, *(f"probability_{name}" for name in classes)]
+    if list(predictions) != columns:
+        raise cli.UserError(
+            f"{path} must have the columns {', '.join(columns)}, for the classes of {features.FOLDER / 'meta.json'}, "
+            f"but has {', '.join(predictions)}: run dvc repro"
+        )
+    unknown = {*predictions["actual"], *predictions["predicted"]} - {*classes}
+    if unknown:
+        raise cli.UserError(f"{path}: classes must be {', '.join(classes)}, but {min(unknown)} is none: run dvc repro")
     predictions.insert(0, "variant", variant)
     predictions.insert(1, "seed", seed)
     return predictions
 
 
-def read_study(params: Params) -> pd.DataFrame:
-    """The predictions of the variants and seeds in params, whatever else lies in `runs/`."""
-    return pd.concat([read(v, s) for v in params.variants for s in params.seeds], ignore_index=True)
+def _read_unchanged(path: Path) -> pd.DataFrame:
+    """The table of a file, if it is what was written."""
+    try:
+        file = path.read_bytes()
+    except FileNotFoundError:
+        raise cli.UserError(f"{path} is missing: dvc repro writes what is missing") from None
+    again = f"remove {path.parent}, then run dvc repro"
+    try:
+        content = parquet.ParquetFile(pyarrow.BufferReader(file)).read()
+        expected, found = (content.schema.metadata or {}).get(CHECKSUM), checksum(content)
+    except (pyarrow.ArrowException, OSError, ValueError):  # what pyarrow has for damaged files
+        raise cli.UserError(f"{path} must be a Parquet file, but is damaged: {again}") from None
+    if expected is None:
+        raise cli.UserError(f"{path} must have a checksum, but has none; an older version wrote it: {again}")
+    if expected != found:
+        raise cli.UserError(f"{path}: its content must agree with its checksum, but does not; it is damaged: {again}")
+    return content.to_pandas()
+
+
+def read_study(variants: list[str], seeds: list[int], classes: list[str]) -> pd.DataFrame:
+    """The predictions of all seeds of some variants, whatever else lies in `runs/`; all tested the same utterances.
+
+    Raises
+    ------
+    UserError
+        As `read`, and if two of the files are not of the same folds.
+    """
+    keys = [(variant, seed) for variant in variants for seed in seeds]
+    tables = [read(*key, classes) for key in keys]
+    for key, table in zip(keys, tables, strict=True):
+        tested, expected = (some[["fold", "utterance_id", "actual"]] for some in (table, tables[0]))
+        if not tested.equals(expected):
+            differ = {*tested.itertuples(index=False, name=None)} ^ {*expected.itertuples(index=False, name=None)}
+            raise cli.UserError(
+                f"{folder(*key) / FILE} must be of the same folds, utterances and classes as "
+                f"{folder(*keys[0]) / FILE}, but they differ in {min(differ, default='their order')}: run dvc repro"
+            )
+    return pd.concat(tables, ignore_index=True)

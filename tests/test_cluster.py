@@ -160,6 +160,20 @@ def test_mistakes_are_said(study, cluster):
     assert "no Ray cluster can be reached" in errors()
 
 
+@pytest.mark.parametrize("token", [None, "", "empty"], ids=["no file", "no such file", "an empty file"])
+def test_a_missing_token_is_said(token, study, cluster, tmp_path):
+    (tmp_path / "empty").touch()
+    study.environment = study.environment | {"HOME": str(tmp_path)}
+    del study.environment["RAY_AUTH_TOKEN_PATH"]
+    if token is not None:
+        study.environment["RAY_AUTH_TOKEN_PATH"] = str(tmp_path / (token or "none"))
+    done = study.run(*COMMAND)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: train.engine is ray, but this machine lacks the cluster's token (")
+    assert "copy ~/.ray/auth_token from the machine that it was made on, as docs/cluster.md says" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_node_with_other_software_is_refused():
     with pytest.raises(cli.UserError, match=r"all nodes must have the same software, but .* has torch .* and not 0.1$"):
         engine._check(work.software() | {"torch": "0.1"})

@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
 
 from stages import features, predictions, scores, tables, variants
 from stages.aggregate import papers_tables
@@ -30,6 +33,25 @@ def test_a_class_that_is_not_tested_has_no_recall():
     assert np.isnan(result["recall_c"])
 
 
+@given(
+    st.permutations(["neutral", "angry", "sad", "happy", "frustrated", "excited", "surprise", "bored", "Calm"]).flatmap(
+        lambda classes: st.tuples(
+            st.just(classes), st.lists(st.tuples(*[st.sampled_from(classes)] * 2), min_size=1, max_size=40)
+        )
+    )
+)
+def test_scores_are_scikit_learns_to_the_last_bit(drawn):
+    classes, pairs = drawn
+    table = pd.DataFrame(pairs, columns=["actual", "predicted"])
+    result = scores.scores(table, classes)
+    assert result["accuracy"] == metrics.accuracy_score(table["actual"], table["predicted"])
+    macro_f1 = metrics.f1_score(table["actual"], table["predicted"], average="macro", zero_division=0)
+    assert result["macro_f1"] == macro_f1
+    recalls = metrics.recall_score(*table.to_numpy().T, labels=classes, average=None, zero_division=np.nan)
+    np.testing.assert_array_equal([result[f"recall_{name}"] for name in classes], recalls)
+    assert result["balanced_accuracy"] == np.nanmean(recalls)
+
+
 def test_one_row_a_run():
     rows = pd.concat([made("ab", "ab").assign(variant="v", fold=fold, seed=seed) for seed in (3, 1) for fold in (1, 2)])
     runs = scores.run_scores(rows, CLASSES)
@@ -50,7 +72,7 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
         embedding=np.zeros((1, 1)),
     )
     predictions.write(folder, predictions.table(corpus, 2, np.array([2, 0]), probabilities))
-    read = predictions.read("self_t", 5)
+    read = predictions.read("self_t", 5, CLASSES)
     assert read[["variant", "seed", "fold", "utterance_id", "actual", "predicted"]].values.tolist() == [
         ["self_t", 5, 2, "x", "b", "b"],
         ["self_t", 5, 2, "y", "c", "a"],

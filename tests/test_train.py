@@ -1,13 +1,18 @@
 """The training protocol, read off what runs leave behind, and that a run is a pure function of what it names."""
 
+import copy
 import dataclasses
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
+import termios
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -24,6 +29,7 @@ from stages.train import data, protocol
 from stages.train.stack import Stack
 from stages.train.work import Record, Work
 from tests.conftest import Study, changed
+from tests.oracle import PlainModel, project_names
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +153,132 @@ def test_two_processes_do_not_train_the_same_seed(trained):
     assert re.fullmatch(r"self_v seed 9: another process \((\d+)\) trains it; waiting for its end\n", errors[1]).group(
         1
     ) in {str(process.pid) for process in both}
+
+
+@pytest.mark.parametrize("variant", ["cross_tva", "self_tva_nosp", "crossself_tva"])
+def test_in_float64_a_training_is_plain_torchs(variant, trained):
+    """torch's own layers, Adam and schedule, one run and batch at a time; without dropout, whose draws differ."""
+    corpus = features.read(trained.folder / "data/features")
+    rows = features.fold_rows(corpus, features.read_folds(trained.folder / "data/folds.csv"), 2)
+    rows["train"] = rows["train"][:41]  # so batches of 13, 13, 13 and 2
+    config = changed_params(
+        trained,
+        model__hidden=5,
+        model__heads=2,
+        model__classifier=7,
+        model__attention_dropout=0.0,
+        model__text_dropout=0.0,
+        train__precision="float64",
+        train__protocol__batch_size=13,
+        train__protocol__max_epochs=4,
+        train__protocol__lr_patience=0,
+    )
+    ((_, run),) = protocol.train(variant, [(3, 2)], {2: rows}, corpus, config)
+    epochs, probabilities, weights = train_plainly(variant, (3, 2), rows, corpus, config)
+    for actual, expected in zip(run.epochs, epochs, strict=True):
+        assert vars(actual) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(run.probabilities, probabilities, rtol=0, atol=1e-12)
+    for name, weight in weights.items():
+        torch.testing.assert_close(run.weights[name], weight, rtol=0, atol=1e-11, msg=name)
+
+
+def train_plainly(
+    variant: str, key: tuple[int, int], rows: dict[str, np.ndarray], corpus: features.Features, config: params.Params
+) -> tuple[list[dict], np.ndarray, dict[str, torch.Tensor]]:
+    """One run's epochs, test probabilities and weights of its best epoch."""
+    weights, order, _ = (int(seed) for seed in np.random.SeedSequence(key).generate_state(3))
+    torch.manual_seed(weights)
+    network = protocol.model.build(variant, protocol.shape(corpus), config.model)
+    plain, limits = plain_copy(variant, network, corpus, config.model), config.train.protocol
+    optimiser = torch.optim.Adam(plain.parameters(), lr=limits.learning_rate)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.1, patience=limits.lr_patience)
+    inputs_of, shuffle, epochs, best = dense(corpus, rows["train"]), np.random.default_rng(order), [], plain
+    for number in range(1, limits.max_epochs + 1):
+        rate, losses, shuffled = optimiser.param_groups[0]["lr"], [], shuffle.permutation(rows["train"])
+        for start in range(0, len(shuffled), limits.batch_size):
+            inputs, labels = inputs_of(shuffled[start : start + limits.batch_size])
+            optimiser.zero_grad()
+            loss = F.cross_entropy(plain(inputs), labels)
+            loss.backward()
+            optimiser.step()
+            losses += [loss.item()] * len(labels)
+        with torch.no_grad():
+            inputs, labels = inputs_of(rows["dev"])
+            logits = plain(inputs)
+        dev_loss, accuracy = F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).double().mean().item()
+        schedule.step(dev_loss)
+        if all(accuracy > epoch["dev_accuracy"] for epoch in epochs):
+            best = copy.deepcopy(plain)
+        values = (number, np.mean(losses), dev_loss, accuracy, rate)
+        epochs.append(dict(zip([field.name for field in dataclasses.fields(protocol.Epoch)], values, strict=True)))
+    with torch.no_grad():
+        probabilities = best(inputs_of(rows["test"])[0]).softmax(1).numpy()
+    return epochs, probabilities, project_names(best.state_dict(), best, network)
+
+
+def plain_copy(
+    variant: str, network: torch.nn.Module, corpus: features.Features, config: params.Model
+) -> torch.nn.Module:
+    """The plain model with the parameters of the project's, in float64."""
+    maps = {name: encoder.time_map for name, encoder in network.encoders.items() if encoder.time_map}
+    plain = PlainModel(
+        variant,
+        features={name: corpus.dimensions(name) for name in corpus.sequences},
+        longest=corpus.meta.longest,
+        positions={name: len(time_map.weight) for name, time_map in maps.items()},
+        hidden=config.hidden,
+        heads=config.heads,
+        classifier=config.classifier,
+        classes=len(corpus.meta.classes),
+    ).double()
+    for name, value in project_names(plain.state_dict(), plain, network).items():
+        value.copy_(network.state_dict()[name])  # state_dict's tensors are the parameters' own memory
+    return plain
+
+
+def dense(corpus: features.Features, train: np.ndarray) -> Callable[[np.ndarray], tuple[dict, torch.Tensor]]:
+    """A function from rows of the corpus to padded inputs, audio standardised by its training frames, and labels."""
+    frames = np.concatenate([corpus.sequences["audio"][row] for row in train]).astype(np.float64)
+    mean, deviation = (moment.astype(np.float32) for moment in (frames.mean(axis=0), frames.std(axis=0)))
+
+    def utterance(name: str, row: int) -> np.ndarray:
+        sequence = corpus.sequences[name][row]
+        if name == "text":
+            sequence = corpus.embedding[sequence]
+        elif name == "audio":
+            sequence = (sequence - mean) / deviation
+        return np.pad(sequence, ((0, corpus.meta.longest[name] - len(sequence)), (0, 0))).astype(np.float64)
+
+    def inputs(rows: np.ndarray) -> tuple[dict, torch.Tensor]:
+        sequences = {name: np.stack([utterance(name, row) for row in rows]) for name in corpus.sequences}
+        return {name: torch.tensor(values) for name, values in sequences.items()}, torch.tensor(corpus.label[rows])
+
+    return inputs
+
+
+def test_a_stage_says_where_in_the_study_it_is(trained):
+    before = (trained.folder / "params.yaml").read_text()
+    trained.set(variants=["self_v", "self_tva"], seeds=[15, 16], train__together=1)
+    command = ["python", "-m", "stages.train", "--variant", "self_v", "--seed"]
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 61))
+    first = subprocess.Popen(
+        [*command, "15"], cwd=trained.folder, env=trained.environment, text=True, stdout=subprocess.PIPE, stderr=end
+    )
+    os.close(end)
+    shown = ""
+    with suppress(OSError):  # which says that the other end is closed
+        while True:
+            shown += os.read(terminal, 4096).decode()
+    os.close(terminal)
+    assert re.search(r"\rtrain 1 of 4, about \d+ s left; self_v: \d of 5 runs done, abo", shown)
+    assert max(map(len, re.split(r"[\r\n]+", shown))) < 61
+    assert re.search(r" epochs \(train 1 of 4, about \d+ s left\)\n$", first.communicate()[0])
+    assert first.returncode == 0
+    second = trained.run(*command, "16")
+    assert re.search(r" epochs \(train 2 of 4, about \d+ s left\)\n$", second.stdout)
+    assert second.stderr == ""
+    (trained.folder / "params.yaml").write_text(before)
 
 
 def test_mixed_precision_is_near_float32_and_not_it(trained):
@@ -291,12 +423,13 @@ def test_a_loss_that_explodes_is_said(trained):
 def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
     tried = []
 
-    def train(variant, keys, config, work):
+    def train(variant, keys, config, work, place):
         tried.append(keys)
         if any(seed == 12 for seed, _ in keys):
             raise cli.UserError("seed 12 explodes")
         for key in keys:
             work.write_result(key, Record(values={"epochs": []}, arrays={}))
+        return 0.0
 
     monkeypatch.chdir(trained.folder)
     monkeypatch.setattr("stages.train.workers.train", train)
@@ -313,6 +446,13 @@ def test_an_unknown_variant_is_said(trained):
     done = trained.stage("train", "--variant", "none_tva", "--seed", "1")
     assert done.returncode == 1
     assert "error: --variant: 'none_tva' must begin with a fusion mechanism" in done.stderr
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "one", "", "1000000000000000000"])
+def test_a_seed_that_is_none_is_said(seed, trained):
+    done = trained.stage("train", "--variant", "self_t", "--seed", seed)
+    assert done.returncode == 1
+    assert done.stderr == f"error: --seed must be a whole number from 0 to 999999999999999999, but is {seed}\n"
 
 
 def test_cuda_that_is_not_there_is_said(trained):

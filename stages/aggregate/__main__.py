@@ -11,8 +11,8 @@ METRICS = Path("metrics")
 def main() -> None:
     """Score every run of the study, then summarise them as the paper does."""
     config, meta = params.load(), features.read_meta()
-    runs = scores.run_scores(predictions.read_study(config), meta.classes)
-    files.write_csv(METRICS / "scores.csv", runs)
+    runs = scores.run_scores(predictions.read_study(config.variants, config.seeds, meta.classes), meta.classes)
+    files.write_csv(scores.FILE, runs)
     published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None
     summary = papers_tables.summarise(runs)
     for number in (1, 2):

@@ -15,7 +15,7 @@ PLOTS = Path("plots")
 def main() -> None:
     """Draw every self/cross pair of the study: all folds and seeds, and `confusion.fold` alone."""
     config, meta = params.load(), features.read_meta()
-    table, fold = predictions.read_study(config), config.confusion.fold
+    table, fold = predictions.read_study(config.variants, config.seeds, meta.classes), config.confusion.fold
     folds = sorted(set(table["fold"]))
     if fold not in folds:
         raise cli.UserError(f"confusion.fold must be one of the folds {folds}, but is {fold}")

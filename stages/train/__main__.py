@@ -4,6 +4,7 @@ Runs of small models are trained several at once: then those of the next seeds t
 """
 
 import argparse
+import re
 import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,38 +14,47 @@ import psutil
 from safetensors.numpy import save_file
 
 from stages import cli, features, files, params, predictions, variants
+from stages.train import study
 from stages.train.work import WEIGHTS, Key, Work, remove_old
 
 
 def main() -> None:
     """Train one variant with one seed on every fold."""
+    (variant, seed), config, callers = _options(), params.load(), _callers()
+    table, work = features.read_folds(), Work(variant, config)
+    folds = features.numbers(table)
+    remove_old(config.train.work)
+    with work.claim(seed, wait=True):
+        keys = work.unfinished(seed, folds)
+        trained, warm_up = _train(variant, seed, keys, folds, config, work) if keys else (0, 0.0)
+        if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
+            raise cli.UserError(
+                f"{variant} seed {seed}: the DVC that began this has ended; the results stay in .work/ "
+                "for the next dvc repro"
+            )
+        with files.replacing(predictions.folder(variant, seed)) as folder:
+            folder.mkdir()
+            epochs = _write(folder, seed, folds, table, work)
+        work.note_written(seed, runs=trained, seconds=study.elapsed() - warm_up)
+    found = f", {len(folds) - len(keys)} of them found in .work/" if len(keys) < len(folds) else ""
+    place = study.place(variant, seed, [], folds, config)
+    where = f" ({place.text(place.left())})" if place else ""
+    print(f"{variant} seed {seed}: {len(folds)} folds{found}, {epochs} epochs{where}")
+
+
+def _options() -> tuple[str, int]:
+    """The variant and the seed that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--variant", required=True)
-    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--seed", required=True)
     options = parser.parse_args()
-    config, callers = params.load(), _callers()
     try:
         variants.parse(options.variant)
     except ValueError as error:
         raise cli.UserError(f"--variant: {error}") from None
-    table, work = features.read_folds(), Work(options.variant, config)
-    folds = features.numbers(table)
-    remove_old(config.train.work)
-    with work.claim(options.seed, wait=True):
-        keys = work.unfinished(options.seed, folds)
-        if keys:
-            _train(options.variant, options.seed, keys, folds, config, work)
-        if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
-            raise cli.UserError(
-                f"{options.variant} seed {options.seed}: the DVC that began this has ended; the results stay in .work/ "
-                "for the next dvc repro"
-            )
-        with files.replacing(predictions.folder(options.variant, options.seed)) as folder:
-            folder.mkdir()
-            epochs = _write(folder, options.seed, folds, table, work)
-        work.note_written(options.seed)
-    found = f", {len(folds) - len(keys)} of them found in .work/" if len(keys) < len(folds) else ""
-    print(f"{options.variant} seed {options.seed}: {len(folds)} folds{found}, {epochs} epochs")
+    if not re.fullmatch("[0-9]{1,18}", options.seed):  # more digits are more than tables hold
+        raise cli.UserError(f"--seed must be a whole number from 0 to {10**18 - 1}, but is {options.seed}")
+    return options.variant, int(options.seed)
 
 
 def _callers() -> list[int]:
@@ -57,8 +67,13 @@ def _callers() -> list[int]:
     return [stage.ppid()]
 
 
-def _train(variant: str, seed: int, keys: list[Key], folds: list[int], config: params.Params, work: Work) -> None:
-    """Train a seed's folds and, where more can be trained at once, those of the seeds after it."""
+def _train(
+    variant: str, seed: int, keys: list[Key], folds: list[int], config: params.Params, work: Work
+) -> tuple[int, float]:
+    """Train a seed's folds and, where more can be trained at once, those of the seeds after it.
+
+    How many runs it trained, and the seconds that this took to warm up.
+    """
     # A stage whose runs are done need not wait for torch's import.
     if config.train.engine == "ray":
         from stages.train import cluster as engine
@@ -70,21 +85,22 @@ def _train(variant: str, seed: int, keys: list[Key], folds: list[int], config: p
     with ExitStack() as claims:
         for later in config.seeds[config.seeds.index(seed) + 1 :] if seed in config.seeds else []:
             more = work.unfinished(later, folds)
-            if len(keys) + len(more) > room or work.is_current(later, predictions.folder(variant, later)):
+            if len(keys) + len(more) > room or work.written(later, predictions.folder(variant, later)):
                 continue
             if claims.enter_context(work.claim(later, wait=False)):
                 keys = keys + work.unfinished(later, folds)
         begun = work.begun(keys)
         if begun:
             print(f"{variant}: {len(begun)} of {len(keys)} runs go on from checkpoints", file=sys.stderr)
+        place = study.place(variant, seed, keys, folds, config)
         try:
-            engine.train(variant, keys, config, work)
+            return len(keys), engine.train(variant, keys, config, work, place)
         except cli.UserError:
             own = work.unfinished(seed, folds)
             if len(own) == len(keys):
                 raise
-            if own:  # perhaps only a later seed has failed, which is for its own stage to say
-                engine.train(variant, own, config, work)
+            # Perhaps only a later seed has failed, which is for its own stage to say.
+            return len(keys), engine.train(variant, own, config, work, place) if own else 0.0
 
 
 def _write(folder: Path, seed: int, folds: list[int], table: pd.DataFrame, work: Work) -> int:

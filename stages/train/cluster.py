@@ -24,6 +24,7 @@ from stages import cli, features, params
 from stages.train import ENVIRONMENT, protocol, workers
 from stages.train.progress import Progress
 from stages.train.protocol import Standing
+from stages.train.study import Place
 from stages.train.work import Key, Record, Work, software
 
 
@@ -86,8 +87,10 @@ def room(variant: str, config: params.Params) -> int:
     return _slots(config) * _together(variant, config)
 
 
-def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> None:
-    """Train the runs of `keys` and write their results to `work`.
+def train(variant: str, keys: list[Key], config: params.Params, work: Work, place: Place | None) -> float:
+    """Train the runs of `keys` and write their results to `work`; the seconds that it took to warm up.
+
+    `place`: the stage's, to be shown.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
         task.remote(variant, keys[start : start + together], corpus, folds, config, desk, software())
         for start in range(0, len(keys), together)
     ]
-    with Progress(variant, keys) as progress:
+    with Progress(variant, keys, place) as progress:
         try:
             while pending:
                 done, pending = ray.wait(pending, timeout=0.5)
@@ -117,6 +120,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
             for reference in pending:
                 ray.cancel(reference, force=True)
             ray.kill(desk)
+    return progress.warm_up()
 
 
 def _connect() -> None:
@@ -132,6 +136,12 @@ def _connect() -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
         code = {"py_modules": [str(Path(features.__file__).parent)], "excludes": ["**/__pycache__"]}
         ray.init(address, logging_level="ERROR", runtime_env=code | {"env_vars": ENVIRONMENT})
+    except ray.exceptions.AuthenticationError as error:
+        reason = str(error).partition(". ")[0]
+        raise cli.UserError(
+            f"train.engine is ray, but this machine lacks the cluster's token ({reason}): copy ~/.ray/auth_token from "
+            "the machine that it was made on, as docs/cluster.md says, or name its file in RAY_AUTH_TOKEN_PATH"
+        ) from None
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise cli.UserError(

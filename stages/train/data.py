@@ -58,7 +58,7 @@ class Batches:
         return Batch(
             sequences={name: self._sequences(name, rows, scalers) for name in self.modalities},
             labels=torch.from_numpy(labels).to(self.device),
-            real=torch.from_numpy(np.arange(self.filled) < counts[:, None]).to(self.device, torch.float32),
+            real=torch.from_numpy(np.arange(self.filled) < counts[:, None]).to(self.device, self.dtype),
         )
 
     def _sequences(self, modality: str, rows: list[np.ndarray], scalers: list) -> tuple[Tensor, Tensor]:

@@ -1,22 +1,57 @@
 """One line that says how far a stage's runs are, kept up to date on a terminal and left out elsewhere."""
 
 import sys
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from stages.train import study
 from stages.train.protocol import Standing
 from stages.train.work import Key
+
+
+@dataclass(kw_only=True)
+class _Followed:
+    """A run, as far as it was heard of."""
+
+    before: int
+    """Epochs that were behind it when it was first heard of."""
+    begun: float
+    """When that was."""
+    standing: Standing
+    """The latest."""
+    first: float | None = None
+    """When its first epoch after that had ended."""
+    last: float = 0.0
+    """When its latest epoch had ended."""
+
+    @property
+    def timed(self) -> int:
+        """Epochs between `first` and `last`."""
+        return self.standing.epochs - self.before - 1 if self.first is not None else 0
+
+    @property
+    def to_come(self) -> int:
+        """Epochs until it ends, if none is better than its best so far."""
+        return self.standing.end - self.standing.epochs
 
 
 class Progress:
     """Follows the runs of one stage; use it as a context manager."""
 
-    def __init__(self, variant: str, keys: list[Key]):
-        self.variant, self.keys = variant, keys
-        self.standings: dict[Key, Standing] = {}
-        self.before: dict[Key, int] = {}  # run → epochs that were behind it when it was first heard of
-        self.started = time.monotonic()
+    def __init__(
+        self,
+        variant: str,
+        keys: list[Key],
+        place: study.Place | None = None,
+        clock: Callable[[], float] = study.elapsed,
+    ):
+        """`place`: the stage's; `clock`: seconds since the stage began."""
+        self.variant, self.keys, self.place, self.clock = variant, keys, place, clock
+        self.runs: dict[Key, _Followed] = {}
+        self.at_once = 1
+        """The most runs that were seen on their way at a time."""
 
     def __enter__(self) -> "Progress":
         self.line = tqdm(bar_format="{desc}", disable=not sys.stderr.isatty())
@@ -27,23 +62,49 @@ class Progress:
 
     def update(self, key: Key, standing: Standing) -> None:
         """Take note of where a run stands and show it."""
-        self.before.setdefault(key, standing.epochs)
-        self.standings[key] = standing
+        now, run = self.clock(), self.runs.get(key)
+        if run is None or standing.epochs < run.standing.epochs:  # a lost task's run goes on from a checkpoint
+            run = self.runs[key] = _Followed(before=standing.epochs, begun=now, standing=standing)
+        run.standing = standing
+        if standing.epochs > run.before:
+            run.last = now
+            run.first = run.last if run.first is None else run.first
+        self.at_once = max(self.at_once, sum(not run.standing.has_ended for run in self.runs.values()))
         if standing.accuracy is not None:
-            self.line.set_description_str(
-                f"{self.variant}: {self._ended()} of {len(self.keys)} runs done; seed {key[0]}, fold {key[1]}: "
-                f"epoch {standing.epochs}, development accuracy {standing.accuracy:.3f}{self._left()}"
-            )
+            self.line.set_description_str(self.text(key))
 
-    def _ended(self) -> int:
-        return sum(standing.has_ended for standing in self.standings.values())
+    def text(self, key: Key) -> str:
+        """The stage's place in the study, its own progress and that of the run `key`."""
+        left, ended, (seed, fold) = self.left(), sum(run.standing.has_ended for run in self.runs.values()), key
+        standing = self.runs[key].standing
+        return (
+            (f"{self.place.text(self.place.left(self.clock() - self.warm_up(), left))}; " if self.place else "")
+            + f"{self.variant}: {ended} of {len(self.keys)} runs done"
+            + (f", {study.about(left)} left" if left is not None else "")
+            + f"; seed {seed}, fold {fold}: epoch {standing.epochs}, development accuracy {standing.accuracy:.3f}"
+        )
 
-    def _left(self) -> str:
-        """The time left if no run's epochs get better than they are, and those to come are like those seen."""
-        begun = [standing for standing in self.standings.values() if standing.epochs]
-        behind = sum(standing.epochs for standing in begun)
-        trained = behind - sum(self.before.values())
-        if not trained:
-            return ""
-        to_come = sum(standing.end for standing in begun) / len(begun) * len(self.keys) - behind
-        return f"; about {to_come * (time.monotonic() - self.started) / trained:.0f} s left"
+    def left(self) -> float | None:
+        """Seconds that the stage will still take, if no run's epochs get better than they are and those to come are
+        like those seen; None before any run has made two."""
+        seconds = self._epoch()
+        if seconds is None:
+            return None
+        unheard, lengths = len(self.keys) - len(self.runs), [run.standing.end for run in self.runs.values()]
+        to_come = sum(run.to_come for run in self.runs.values()) + unheard * sum(lengths) / len(lengths)
+        on_their_way = unheard + sum(not run.standing.has_ended for run in self.runs.values())
+        return seconds * to_come / max(1, min(self.at_once, on_their_way))
+
+    def warm_up(self) -> float:
+        """Seconds that the first epoch took longer than an epoch takes: for the most, compilation."""
+        seconds = self._epoch()
+        if seconds is None:
+            return 0.0
+        first = min((run for run in self.runs.values() if run.first is not None), key=lambda run: run.first)
+        return max(0.0, first.first - first.begun - seconds)
+
+    def _epoch(self) -> float | None:
+        """Seconds of a run's epoch, each run's first left out, since the first contains a worker's compilation."""
+        timed = [run for run in self.runs.values() if run.timed]
+        epochs = sum(run.timed for run in timed)
+        return sum(run.last - run.first for run in timed) / epochs if epochs else None

@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -71,6 +71,10 @@ class Work:
         """Those of the runs that have a checkpoint."""
         return [key for key in keys if self._path(key, "checkpoint").exists()]
 
+    def has_result(self, key: Key) -> bool:
+        """Whether there is a file of what a run has left, whole or not."""
+        return self._path(key, "result").exists()
+
     def result(self, key: Key) -> Record | None:
         """What a run that has ended left, if it is there and whole."""
         return _read(self._path(key, "result"))
@@ -88,13 +92,18 @@ class Work:
         """Keep where a run is, instead of where it was before."""
         _write(self._path(key, "checkpoint"), checkpoint)
 
-    def note_written(self, seed: int) -> None:
-        """Note that a seed's outputs are written."""
-        files.write_text(self._note(seed), self.digest + "\n")
+    def note_written(self, seed: int, *, runs: int, seconds: float) -> None:
+        """Note that a seed's outputs are written, by a stage that has trained some runs and taken some seconds."""
+        note = {"digest": self.digest, "runs": runs, "seconds": round(seconds, 1)}
+        files.write_text(self._note(seed), json.dumps(note) + "\n")
 
-    def is_current(self, seed: int, outputs: Path) -> bool:
-        """Whether the outputs of a seed were last written here by this same work."""
-        return outputs.is_dir() and self._note(seed).is_file() and self._note(seed).read_text().strip() == self.digest
+    def written(self, seed: int, outputs: Path) -> tuple[int, float] | None:
+        """The runs and seconds noted of a seed's outputs, if they were last written here by this same work."""
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # what cannot be read is no note
+            note = json.loads(self._note(seed).read_text(encoding="utf-8"))
+            if note["digest"] == self.digest and outputs.is_dir():
+                return int(note["runs"]), float(note["seconds"])
+        return None
 
     @contextmanager
     def claim(self, seed: int, *, wait: bool) -> Iterator[bool]:

@@ -19,6 +19,7 @@ from stages import cli, features, params
 from stages.train import protocol
 from stages.train.progress import Progress
 from stages.train.protocol import Standing
+from stages.train.study import Place
 from stages.train.work import Key, Work, note_time
 
 SAFE = "Runs that have ended and checkpoints are safe in .work/: the next dvc repro goes on from them"
@@ -31,8 +32,10 @@ def room(variant: str, config: params.Params) -> int:
     return count(config) * protocol.together(variant, features.read_meta().longest, config)
 
 
-def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> None:
-    """Train the runs of `keys` and write their results to `work`.
+def train(variant: str, keys: list[Key], config: params.Params, work: Work, place: Place | None) -> float:
+    """Train the runs of `keys` and write their results to `work`; the seconds that it took to warm up.
+
+    `place`: the stage's, to be shown.
 
     Raises
     ------
@@ -49,7 +52,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
     together = min(protocol.together(variant, features.read_meta().longest, config), -(-len(keys) // number))
     with (
         ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(pending, reports)) as pool,
-        Progress(variant, keys) as progress,
+        Progress(variant, keys, place) as progress,
     ):
         futures = [pool.submit(_train, variant, config, work, together) for _ in range(number)]
         try:
@@ -63,6 +66,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work) -> N
                 f"{variant}: a worker process was killed. If it was the kernel, for want of memory: fewer "
                 f"train.workers, or a smaller train.together, need less. {SAFE}"
             ) from None
+    return progress.warm_up()
 
 
 def count(config: params.Params) -> int:

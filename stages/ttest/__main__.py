@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import cli, features, figures, files, params, predictions
+from stages import cli, features, figures, files, params, predictions, scores
 from stages.ttest import bootstrap, comparisons, drawing, report
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
@@ -13,16 +13,42 @@ METRICS, PLOTS = Path("metrics"), Path("plots")
 def main() -> None:
     """Test every pair of `compare.pairs`."""
     config, meta = params.load(), features.read_meta()
-    runs = pd.read_csv(METRICS / "scores.csv")
+    folds, tested = features.read_folds(), predictions.read_study(config.variants, config.seeds, meta.classes)
     unit, unit_of = bootstrap.units(features.read_utterances())
-    draws = bootstrap.draws(predictions.read_study(config), unit_of, meta.classes)
-    table = comparisons.compare(
-        runs, config.pairs, config.compare, test_to_train=test_to_train(features.read_folds()), draws=draws
-    )
+    check_tested(tested, folds, unit_of.index)
+    runs = scores.read(list(scores.METRICS))
+    scores.check(runs, tested, meta.classes)
+    draws = bootstrap.draws(tested, unit_of, meta.classes)
+    table = comparisons.compare(runs, config.pairs, config.compare, test_to_train=test_to_train(folds), draws=draws)
     files.write_csv(METRICS / "ttest.csv", table)
     files.write_text(METRICS / "ttest.md", report.as_markdown(table, config.compare, meta.corpus, unit))
     figures.save(drawing.differences(table, config.compare, meta.corpus), PLOTS / "differences.png")
     figures.save(drawing.runs(runs, config.variants, meta.corpus), PLOTS / "runs.png")
+
+
+def check_tested(tested: pd.DataFrame, folds: pd.DataFrame, utterances: pd.Index) -> None:
+    """Compare what the predictions `tested` are of with the folds' test parts and the corpus's `utterances`.
+
+    Raises
+    ------
+    UserError
+        If they differ.
+    """
+    keys = ["fold", "utterance_id"]
+    own, expected = (
+        set(some[keys].drop_duplicates().itertuples(index=False, name=None))
+        for some in (tested, folds[folds["part"] == "test"])
+    )
+    for fold, name in sorted(own ^ expected):
+        what = "no prediction" if (fold, name) in expected else "a prediction"
+        raise cli.UserError(
+            f"runs/ must hold predictions of the test parts of {features.FOLDS}, but fold {fold} has {what} of {name}: "
+            "run dvc repro"
+        )
+    for name in sorted(set(tested["utterance_id"]) - set(utterances)):
+        raise cli.UserError(
+            f"runs/ must hold predictions of the utterances in {features.FOLDER}, but has one of {name}: run dvc repro"
+        )
 
 
 def test_to_train(folds: pd.DataFrame) -> float:

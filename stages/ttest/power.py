@@ -13,16 +13,14 @@ here however many they are; smaller test parts would raise it, so more folds pro
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stages import cli, params, tables
+from stages import cli, params, scores, tables
 from stages.scores import METRICS
 from stages.ttest import report, student
 
-SCORES = Path("metrics/scores.csv")
 SEEDS, FOLDS = (1, 3, 5, 10, 20, 50), (5, 10, 20)
 STUDIES, SEED = 4000, 0
 """Simulated studies of each size, and the seed of their random numbers."""
@@ -98,9 +96,9 @@ def main() -> None:
     options = parser.parse_args()
     config = params.load()
     pairs = [tuple(options.pair)] if options.pair else config.pairs
-    runs = pd.read_csv(SCORES)
+    runs = scores.read([options.metric])
     for name in sorted({name for pair in pairs for name in pair} - set(runs["variant"])):
-        raise cli.UserError(f"--pair must name two variants of {SCORES}, but {name!r} is none of them")
+        raise cli.UserError(f"--pair must name two variants of {scores.FILE}, but {name!r} is none of them")
     if not pairs:
         raise cli.UserError("the study has no pair of variants to compare: see compare.pairs in params.yaml")
     print(page(runs, pairs, options.metric, options.points, config.compare.alpha), end="")

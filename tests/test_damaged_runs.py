@@ -1,0 +1,294 @@
+"""Damaged, missing and foreign files in `runs/` and `metrics/` are said in one line and never become a score."""
+
+import json
+import random
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages import cli, features, predictions, scores
+from stages.aggregate import __main__ as aggregate
+from stages.confusion import __main__ as confusion
+from stages.headline import __main__ as headline
+from stages.ttest import __main__ as ttest
+from stages.ttest import power
+from tests.conftest import ROOT, changed
+
+CLASSES = ["angry", "sad", "neutral"]
+STAGES = {"aggregate": aggregate, "headline": headline, "ttest": ttest, "confusion": confusion}
+RUN = Path("runs/self_tva/seed2")
+PREDICTIONS, CURVES = RUN / "predictions.parquet", RUN / "curves.csv"
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory) -> Path:
+    """A study of two variants and seeds with two folds of five test utterances, as if trained, and its scores."""
+    folder = tmp_path_factory.mktemp("study")
+    names = [f"u{i:02d}" for i in range(30)]
+    corpus = features.Features(
+        meta=features.Meta(corpus="made up", classes=CLASSES, longest={}),
+        utterance_id=np.array(names),
+        label=np.arange(30) % 3,
+        sequences={},
+        embedding=np.zeros((1, 1)),
+    )
+    utterances = pd.DataFrame({"utterance_id": names, "speaker": "", "session": "", "dialogue": ""})
+    tested = {1: np.arange(0, 5), 2: np.arange(11, 16)}
+    rng = np.random.default_rng(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        features.FOLDER.mkdir(parents=True)
+        (features.FOLDER / "meta.json").write_text(json.dumps(vars(corpus.meta)))
+        utterances.assign(label=np.array(CLASSES)[corpus.label]).to_csv(features.FOLDER / "utterances.csv", index=False)
+        parts = [
+            {"fold": fold, "utterance_id": name, "part": "test" if row in rows else "train"}
+            for fold, rows in tested.items()
+            for row, name in enumerate(names)
+        ]
+        pd.DataFrame(parts).to_csv(features.FOLDS, index=False)
+        document = yaml.safe_load((ROOT / "params.yaml").read_text())
+        settings = changed(document, {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]})
+        Path("params.yaml").write_text(yaml.safe_dump(settings))
+        for variant in settings["variants"]:
+            for seed in settings["seeds"]:
+                tables = [
+                    predictions.table(corpus, fold, rows, rng.dirichlet(np.ones(3), 5).astype(np.float32))
+                    for fold, rows in tested.items()
+                ]
+                run = predictions.folder(variant, seed)
+                run.mkdir(parents=True)
+                predictions.write(run, pd.concat(tables, ignore_index=True))
+                curves = [[fold, epoch, *rng.random(3), 0.001] for fold in tested for epoch in range(1, 4 + fold)]
+                names_of = ["fold", "epoch", "train_loss", "dev_loss", "dev_accuracy", "learning_rate"]
+                pd.DataFrame(curves, columns=names_of).to_csv(run / "curves.csv", index=False)
+        aggregate.main()
+    return folder
+
+
+@pytest.fixture
+def study(made_up, tmp_path, monkeypatch) -> Path:
+    """A copy of it, as the current folder."""
+    folder = shutil.copytree(made_up, tmp_path / "study")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def rewrite(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[], None]:
+    """Write other predictions with a checksum of their own."""
+    return lambda: predictions.write(RUN, change(pd.read_parquet(PREDICTIONS)))
+
+
+def flip() -> None:
+    """Flip a bit of a probability, so that the file is still one that can be read."""
+    content = bytearray(PREDICTIONS.read_bytes())
+    stored = pd.read_parquet(PREDICTIONS)["probability_neutral"].to_numpy()
+    content[content.index(stored[3].tobytes())] ^= 1
+    PREDICTIONS.write_bytes(content)
+    assert (pd.read_parquet(PREDICTIONS)["probability_neutral"].to_numpy() != stored).sum() == 1
+
+
+DAMAGED = "must be a Parquet file, but is damaged: remove runs/self_tva/seed2, then run dvc repro"
+OTHERS = (
+    r"runs/self_tva/seed2/predictions.parquet must be of the same folds, utterances and classes as runs/self_tva/seed1"
+)
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (flip, "its content must agree with its checksum, but does not; it is damaged: remove runs/self_tva/seed2"),
+        (lambda: PREDICTIONS.write_bytes(PREDICTIONS.read_bytes()[:-50]), DAMAGED),
+        (lambda: PREDICTIONS.write_bytes(b""), DAMAGED),
+        (lambda: PREDICTIONS.write_text("no parquet at all"), DAMAGED),
+        (lambda: PREDICTIONS.unlink(), "predictions.parquet is missing: dvc repro writes what is missing"),
+        (lambda: shutil.rmtree(RUN), "seed2/predictions.parquet is missing: dvc repro writes what is missing"),
+        (
+            lambda: pd.read_parquet(PREDICTIONS).to_parquet(PREDICTIONS),
+            "must have a checksum, but has none; an older version wrote it: remove runs/self_tva/seed2",
+        ),
+        (
+            rewrite(lambda table: table.rename(columns={"probability_sad": "probability_glad"})),
+            "must have the columns .*, for the classes of data/features/meta.json, but has .* probability_glad",
+        ),
+        (
+            rewrite(lambda table: table.drop(columns="actual")),
+            "must have the columns fold, utterance_id, actual, .*, but has fold, utterance_id, predicted",
+        ),
+        (
+            rewrite(lambda table: table.replace({"predicted": {"sad": "glad"}})),
+            "classes must be angry, sad, neutral, but glad is none: run dvc repro",
+        ),
+        (rewrite(lambda table: table[table["fold"] == 1]), OTHERS + r".*, but they differ in \(2, 'u11', 'neutral'\)"),
+        (
+            rewrite(lambda table: table.replace({"utterance_id": {"u03": "x"}})),
+            OTHERS + r".*, but they differ in \(1, 'u03', 'angry'\): run dvc repro",
+        ),
+        (rewrite(lambda table: table.iloc[::-1]), OTHERS + ".*, but they differ in their order"),
+    ],
+)
+def test_predictions_that_are_not_the_studys_are_said(name, damage, said, study):
+    damage()
+    refused(STAGES[name].main, said)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: "", r"must be a CSV file, but is damaged \(No columns to parse from file\)"),
+        (lambda text: "\0\1\n", "must have a column fold, but has"),
+        (
+            lambda text: text.replace("dev_loss", "loss"),
+            "must have a column dev_loss, but has fold, epoch, train_loss, loss",
+        ),
+        (lambda text: text.replace("\n1,2,0.", "\n1,2,x."), r"train_loss must be a number, but is x\.\d+ in line 3"),
+        (
+            lambda text: re.sub(r"\n2,3,.*", "", text),
+            "must have the epochs 1, 2, … of each of the folds 1, 2, but has not",
+        ),
+        (
+            lambda text: text[: text.index("\n2,")],
+            "must have the epochs 1, 2, … of each of the folds 1, 2, but has not",
+        ),
+    ],
+)
+def test_curves_that_are_broken_are_said(damage, said, study):
+    CURVES.write_text(damage(CURVES.read_text()))
+    refused(headline.main, rf"^runs/self_tva/seed2/curves.csv:? {said}")
+    CURVES.unlink()
+    refused(headline.main, "^runs/self_tva/seed2/curves.csv is missing: dvc repro writes what is missing")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: "", r"must be a CSV file, but is damaged \(No columns to parse from file\)"),
+        (lambda text: text.partition("\n")[0], "must hold one row a variant, fold and seed, but holds none"),
+        (lambda text: text.replace("variant", "model"), "must have a column variant, but has model, fold, seed"),
+        (
+            lambda text: text.replace(",accuracy", ",right"),
+            "must have a column accuracy, but has variant, fold, seed, right",
+        ),
+        (
+            lambda text: text.replace("tva,2,1,0.", "tva,2,1,x0."),
+            r"accuracy must be a number, but is x0\.\d+ in line 3",
+        ),
+        (lambda text: text[: text.rindex("cross")], "must hold one row .*, but holds 0 of cross_tva, fold 2, seed 2"),
+        (
+            lambda text: text.replace("tva,2,1", "tva,1,1"),
+            "must hold one row .*, but holds 2 of self_tva, fold 1, seed 1",
+        ),
+    ],
+)
+def test_scores_that_are_broken_are_said(damage, said, study, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["power"])
+    scores.FILE.write_text(damage(scores.FILE.read_text()))
+    for main in (ttest.main, power.main):
+        refused(main, rf"^metrics/scores.csv:? {said}")
+    scores.FILE.unlink()
+    for main in (ttest.main, power.main):
+        refused(main, "^metrics/scores.csv is missing: dvc repro writes what is missing")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("self_tva", "self_tv"),
+        lambda text: "\n".join(line for line in text.split("\n") if not line.startswith("self_tva")),
+        lambda text: re.sub(r"(self_tva,2,1,0\.\d+,0\.)\d", r"\g<1>9", text),
+        lambda text: text.replace("recall_sad", "recall_glad"),
+    ],
+)
+def test_scores_of_other_predictions_are_said(damage, study):
+    before = scores.FILE.read_text()
+    scores.FILE.write_text(damage(before))
+    assert scores.FILE.read_text() != before
+    refused(ttest.main, "metrics/scores.csv must hold the scores of the predictions in runs/, but holds others")
+
+
+@pytest.mark.parametrize(
+    ("path", "damage", "said"),
+    [
+        (features.FOLDS, lambda text: text.replace("1,u03,test", "1,u03,train"), "fold 1 has a prediction of u03"),
+        (features.FOLDS, lambda text: text.replace("2,u20,train", "2,u20,test"), "fold 2 has no prediction of u20"),
+        (features.FOLDER / "utterances.csv", lambda text: text.replace("u12", "x"), "but has one of u12"),
+    ],
+)
+def test_predictions_of_other_utterances_are_said(path, damage, said, study):
+    path.write_text(damage(path.read_text()))
+    refused(ttest.main, rf"^runs/ must hold predictions of .*{said}: run dvc repro$")
+
+
+def test_no_damage_changes_what_is_read(study):
+    """Seeded random damage: bits, cuts and other bytes, at the table and at the metadata at the file's end."""
+    whole, rng, said = PREDICTIONS.read_bytes(), random.Random(7), []
+    expected = predictions.read("self_tva", 2, CLASSES)
+
+    def read() -> None:
+        pd.testing.assert_frame_equal(predictions.read("self_tva", 2, CLASSES), expected, check_exact=True)
+
+    for _ in range(1500):
+        PREDICTIONS.write_bytes(damaged(whole, rng))
+        said += error(read)
+    assert 500 < len(said) < 1500
+    assert [
+        line for line in said if not re.fullmatch(rf"{PREDICTIONS}:? .*: remove {RUN}, then run dvc repro", line)
+    ] == []
+
+
+@pytest.mark.parametrize("path", [PREDICTIONS, CURVES], ids=["predictions", "curves"])
+def test_no_damage_changes_a_score(path, study):
+    headline.main()
+    whole, before, rng, said = path.read_bytes(), written(study), random.Random(11), []
+    for _ in range(60):
+        path.write_bytes(damaged(whole, rng))
+        said += error(aggregate.main) + error(headline.main)
+        after = written(study)
+        assert {name for name in after if after[name] != before.get(name)} <= {study / "plots/headline/curves.csv"}
+    assert said
+    assert [line for line in said if not re.fullmatch(rf"{path}:? .*run dvc repro", line)] == []
+
+
+def error(action: Callable[[], None]) -> list[str]:
+    """What an action says if it refuses; nothing if it does not."""
+    try:
+        action()
+    except cli.UserError as said:
+        return [str(said)]
+    return []
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Some bits flipped, or cut short, or some bytes replaced: half of it in the last eighth."""
+    changed = bytearray(content)
+    place = rng.choice([rng.randrange(len(changed)), rng.randrange(len(changed) * 7 // 8, len(changed))])
+    how = rng.choice(["bit", "bit", "bits", "cut", "bytes"])
+    if how == "cut":
+        return content[:place]
+    if how == "bytes":
+        changed[place : place + 20] = rng.randbytes(20)
+        return bytes(changed)
+    for at in [place, *(rng.randrange(len(changed)) for _ in range(5 if how == "bits" else 0))]:
+        changed[at] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def refused(main: Callable[[], None], said: str) -> None:
+    """A stage must end with one line and write nothing."""
+    before = written(Path())
+    with pytest.raises(cli.UserError, match=said) as error:
+        main()
+    assert "\n" not in str(error.value)
+    assert written(Path()) == before
+
+
+def written(study: Path) -> dict[Path, bytes]:
+    """All that the stages after the training have written."""
+    paths = (path for name in ("metrics", "plots") for path in study.glob(f"{name}/**/*"))
+    return {path: path.read_bytes() for path in paths if path.is_file()}
