@@ -48,12 +48,12 @@ class Record:
     arrays: dict[str, np.ndarray]
 
 
-def shared() -> Path:
+def shared(project: Path = Path()) -> Path:
     """The project's `.work/`, also from a copy that `dvc exp run --temp` or a queue has made in `.dvc/tmp/exps/`."""
-    for folder in Path.cwd().parents:
+    for folder in project.absolute().parents:
         if folder.parts[-3:] == (".dvc", "tmp", "exps"):
             return folder.parents[2] / OWN
-    return OWN.absolute()
+    return project.absolute() / OWN
 
 
 class Work:
@@ -73,20 +73,20 @@ class Work:
 
     def result(self, key: Key) -> Record | None:
         """What a run that has ended left, if it is there and whole."""
-        return _read(self._path(key, "result"))
+        return read_record(self._path(key, "result"))
 
     def write_result(self, key: Key, result: Record) -> None:
         """Keep what a run that has ended left; its checkpoint goes."""
-        _write(self._path(key, "result"), result)
+        write_record(self._path(key, "result"), result)
         self._path(key, "checkpoint").unlink(missing_ok=True)
 
     def checkpoint(self, key: Key) -> Record | None:
         """Where a run was after one of its epochs, if that is there and whole."""
-        return _read(self._path(key, "checkpoint"))
+        return read_record(self._path(key, "checkpoint"))
 
     def write_checkpoint(self, key: Key, checkpoint: Record) -> None:
         """Keep where a run is, instead of where it was before."""
-        _write(self._path(key, "checkpoint"), checkpoint)
+        write_record(self._path(key, "checkpoint"), checkpoint)
 
     def note_written(self, seed: int) -> None:
         """Note that a seed's outputs are written."""
@@ -173,7 +173,7 @@ def _hash(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, record: Record) -> None:
+def write_record(path: Path, record: Record) -> None:
     """The SHA-256 of all that follows, then arrays and JSON as safetensors."""
     text = np.frombuffer(json.dumps(record.values).encode(), np.uint8)
     content = safetensors.save(record.arrays | {_VALUES: text})
@@ -182,8 +182,8 @@ def _write(path: Path, record: Record) -> None:
         file.write(content)
 
 
-def _read(path: Path) -> Record | None:
-    """What `_write` wrote; a file that is not so is reported and removed."""
+def read_record(path: Path) -> Record | None:
+    """What `write_record` wrote; a file that is not so is reported and removed."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
