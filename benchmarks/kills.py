@@ -9,6 +9,7 @@ it begins anew. Prints what was killed and what came of it.
 import argparse
 import collections
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -137,13 +138,15 @@ def children(parent: psutil.Process) -> list[psutil.Process]:
 
 
 def contents(study: Path) -> dict[str, str]:
-    """The SHA-256 of every file that a study writes."""
+    """The SHA-256 of every file that a study writes; of `dvc.lock`, of its stages in alphabetical order."""
     found = {}
     for name in WRITTEN:
         for path in sorted([study / name, *(study / name).rglob("*")]):
             if path.is_file():
                 found[str(path.relative_to(study))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+    stages = yaml.safe_load((study / "dvc.lock").read_text())["stages"]
+    ordered = json.dumps(stages, sort_keys=True).encode()
+    return found | {"dvc.lock": hashlib.sha256(ordered).hexdigest()}
 
 
 if __name__ == "__main__":

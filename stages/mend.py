@@ -1,31 +1,86 @@
 """`python -m stages.mend`: mend what a kill in the middle of DVC's own writing leaves, so that `dvc repro` can go on.
 
-DVC writes `dvc.lock` in place. Cut short, it is refused; without the stages that are lost, DVC finds them again in its
-run cache and the train stages in `.work/`.
+DVC writes `dvc.lock` and its list of the files in use in place, and refuses them where they are cut short. The stages
+that are lost are found again in DVC's run cache and, what was trained, in `.work/`. What a `make train` that was killed
+has left running is waited for.
 """
 
-import json
 import re
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import psutil
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stages import cli, files
 
 LOCK = Path("dvc.lock")
-RWLOCK, AT_WORK = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/lock")
-"""DVC's list of the files in use, and what it locks while it writes."""
+RWLOCK, RWLOCK_GUARD, AT_WORK = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/rwlock.lock"), Path(".dvc/tmp/lock")
+"""DVC's list of the files in use, what it locks while it writes that, and what it locks while it writes anything."""
+
+JOBS = Path(".work/locks/jobs")
+"""Held by `stages.jobs` and by the DVCs that it starts."""
+
+
+class User(BaseModel):
+    """A DVC that uses a file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    pid: int
+    cmd: str
+    """Its arguments."""
+
+    def lives(self) -> bool:
+        """Whether that process runs: another may have its number by now, and one that has ended may not be cleared."""
+        try:
+            return " ".join(psutil.Process(self.pid).cmdline()).endswith(self.cmd.rpartition(" ")[2])
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            return True
+
+
+class InUse(BaseModel):
+    """What DVC keeps in `.dvc/tmp/rwlock`: file → who writes or reads it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    write: dict[str, User] = {}
+    read: dict[str, list[User]] = {}
+
+    def of_the_living(self) -> "InUse":
+        """Without processes that have ended."""
+        read = {path: [user for user in users if user.lives()] for path, users in self.read.items()}
+        return InUse(
+            write={path: user for path, user in self.write.items() if user.lives()},
+            read={path: users for path, users in read.items() if users},
+        )
 
 
 def main() -> None:
-    """Mend `dvc.lock` and DVC's list of the files in use."""
+    """Mend `dvc.lock` and DVC's list of the files in use, once no `make train` is at work."""
+    with jobs_lock():
+        mend()
+
+
+def jobs_lock() -> AbstractContextManager[bool]:
+    """Be the only `stages.jobs`, for as long as this process and the DVCs that it starts live."""
+    waiting = "make train ({owner}), or what it left when it was killed, is at work; waiting for its end"
+    return files.lock(JOBS, waiting, inherited=True)
+
+
+def mend() -> None:
+    """Mend what no living DVC is writing."""
     with _instead_of_dvc():
-        _mend()
+        _mend_lock()
+        with files.lock(RWLOCK_GUARD, "another DVC ({owner}) writes .dvc/tmp/rwlock; waiting for it"):
+            _mend_rwlock()
 
 
-def _mend() -> None:
+def _mend_lock() -> None:
     text = LOCK.read_text(encoding="utf-8") if LOCK.exists() else None
     if text is not None and not _is_whole(text):
         *whole, (_, cut) = _entries(text) or [("", text)]
@@ -35,33 +90,21 @@ def _mend() -> None:
         else:
             LOCK.unlink()
         print(f"{LOCK} was cut short when DVC was killed: its first {len(whole)} stages stay", file=sys.stderr)
-    if RWLOCK.exists() and not _is_json(RWLOCK.read_text(encoding="utf-8")):
+
+
+def _mend_rwlock() -> None:
+    if not RWLOCK.exists():
+        return
+    try:
+        used = InUse.model_validate_json(RWLOCK.read_bytes())
+    except ValidationError:  # also where it is empty
         RWLOCK.unlink()
         print(f"{RWLOCK} was cut short when DVC was killed: removed", file=sys.stderr)
-
-
-def stages() -> list[str]:
-    """The stages in `dvc.lock`, in order."""
-    return [name for name, _ in _entries(LOCK.read_text(encoding="utf-8"))] if LOCK.exists() else []
-
-
-def order(wanted: list[str]) -> None:
-    """Let those of `dvc.lock`'s stages that are in `wanted` change places until they are in that order."""
-    with _instead_of_dvc():
-        if LOCK.exists():
-            _order(wanted)
-
-
-def _order(wanted: list[str]) -> None:
-    text = LOCK.read_text(encoding="utf-8")
-    entries = _entries(text)
-    found = dict(entries)
-    ordered = iter([name for name in wanted if name in found])
-    places = [next(ordered) if name in wanted else name for name, _ in entries]
-    head = text[: text.index(entries[0][1])] if entries else text
-    reordered = head + "".join(found[name] for name in places)
-    if reordered != text:
-        files.write_text(LOCK, reordered)
+        return
+    living = used.of_the_living()
+    if living != used:
+        files.write_text(RWLOCK, living.model_dump_json())
+        print(f"{RWLOCK} named a DVC that was killed: no more", file=sys.stderr)
 
 
 def _instead_of_dvc() -> AbstractContextManager[bool]:
@@ -88,14 +131,6 @@ def _is_whole(text: str) -> bool:
 
 def _is_complete(entry: dict) -> bool:
     return {"path", "md5", "size"} <= set(entry) and ("nfiles" in entry or not entry["md5"].endswith(".dir"))
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text or "{}")
-    except json.JSONDecodeError:
-        return False
-    return True
 
 
 if __name__ == "__main__":
