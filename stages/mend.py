@@ -2,12 +2,14 @@
 
 DVC writes `dvc.lock` and its list of the files in use in place, and refuses them where they are cut short. The stages
 that are lost are found again in DVC's run cache and, what was trained, in `.work/`. What a `make train` that was killed
-has left running is waited for.
+has left running is waited for. Of an experiment that was killed in the workspace there is a warning.
 """
 
+import json
 import re
+import subprocess
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import psutil
@@ -17,11 +19,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stages import cli, files
 
 LOCK = Path("dvc.lock")
-RWLOCK, RWLOCK_GUARD, AT_WORK = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/rwlock.lock"), Path(".dvc/tmp/lock")
-"""DVC's list of the files in use, what it locks while it writes that, and what it locks while it writes anything."""
+RWLOCKS = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock")
+"""DVC's lists of what is in use: files, and the experiments' refs. It locks `rwlock.lock` while it writes one."""
+AT_WORK = Path(".dvc/tmp/lock")
+"""What DVC locks while it writes anything else."""
 
 JOBS = Path(".work/locks/jobs")
 """Held by `stages.jobs` and by the DVCs that it starts."""
+
+EXPERIMENT = Path(".dvc/tmp/exps/run/workspace")
+"""What DVC notes of a `dvc exp run` in the workspace while it runs."""
 
 
 class User(BaseModel):
@@ -35,12 +42,7 @@ class User(BaseModel):
 
     def lives(self) -> bool:
         """Whether that process runs: another may have its number by now, and one that has ended may not be cleared."""
-        try:
-            return " ".join(psutil.Process(self.pid).cmdline()).endswith(self.cmd.rpartition(" ")[2])
-        except psutil.NoSuchProcess:
-            return False
-        except psutil.AccessDenied:
-            return True
+        return " ".join(_arguments(self.pid)).endswith(self.cmd.rpartition(" ")[2])
 
 
 class InUse(BaseModel):
@@ -61,7 +63,7 @@ class InUse(BaseModel):
 
 
 def main() -> None:
-    """Mend `dvc.lock` and DVC's list of the files in use, once no `make train` is at work."""
+    """Mend what no living DVC is writing, once no `make train` is at work."""
     with jobs_lock():
         mend()
 
@@ -73,11 +75,51 @@ def jobs_lock() -> AbstractContextManager[bool]:
 
 
 def mend() -> None:
-    """Mend what no living DVC is writing."""
+    """Mend what no living DVC is writing, and warn of an experiment that was killed."""
     with _instead_of_dvc():
         _mend_lock()
-        with files.lock(RWLOCK_GUARD, "another DVC ({owner}) writes .dvc/tmp/rwlock; waiting for it"):
-            _mend_rwlock()
+        for path in RWLOCKS:
+            if path.exists():
+                with files.lock(path.with_suffix(".lock"), f"another DVC ({{owner}}) writes {path}; waiting for it"):
+                    _mend_rwlock(path)
+    warning = killed_experiment()
+    if warning:
+        print(warning, file=sys.stderr)
+
+
+def killed_experiment() -> str | None:
+    """A warning, if a `dvc exp run` was killed here that has left its params, and git without a branch.
+
+    None while it runs, in the copies that DVC makes for experiments, and where someone has come to that by choice.
+    """
+    if not EXPERIMENT.is_dir():
+        return None
+    with suppress(OSError, ValueError, KeyError):  # no such file, or not all of it
+        if "exp" in _arguments(json.loads((EXPERIMENT / "workspace.json").read_text())["pid"]):
+            return None
+    refs = "refs/exps/exec/EXEC_"
+    if _git("symbolic-ref", "HEAD") or _git("rev-parse", "HEAD") != _git("rev-parse", f"{refs}HEAD"):
+        return None
+    if _git("diff", "--quiet", f"{refs}MERGE", "--", "params.yaml") is None:
+        return None
+    return (
+        "warning: a dvc exp run was killed, and params.yaml still has that experiment's values. Back to your own: "
+        "`git checkout -`, then `git checkout HEAD params.yaml`, or take those values out; see docs/durability.md"
+    )
+
+
+def _git(*arguments: str) -> str | None:
+    """What a git command prints, or None if it fails."""
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return None if done.returncode else done.stdout.strip()
+
+
+def _arguments(pid: int) -> list[str]:
+    """A process's command line; empty if it has ended, though perhaps nobody has asked yet how."""
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
 
 
 def _mend_lock() -> None:
@@ -92,19 +134,17 @@ def _mend_lock() -> None:
         print(f"{LOCK} was cut short when DVC was killed: its first {len(whole)} stages stay", file=sys.stderr)
 
 
-def _mend_rwlock() -> None:
-    if not RWLOCK.exists():
-        return
+def _mend_rwlock(path: Path) -> None:
     try:
-        used = InUse.model_validate_json(RWLOCK.read_bytes())
+        used = InUse.model_validate_json(path.read_bytes())
     except ValidationError:  # also where it is empty
-        RWLOCK.unlink()
-        print(f"{RWLOCK} was cut short when DVC was killed: removed", file=sys.stderr)
+        path.unlink()
+        print(f"{path} was cut short when DVC was killed: removed", file=sys.stderr)
         return
     living = used.of_the_living()
     if living != used:
-        files.write_text(RWLOCK, living.model_dump_json())
-        print(f"{RWLOCK} named a DVC that was killed: no more", file=sys.stderr)
+        files.write_text(path, living.model_dump_json())
+        print(f"{path} named a DVC that was killed: no more", file=sys.stderr)
 
 
 def _instead_of_dvc() -> AbstractContextManager[bool]:
