@@ -1,9 +1,11 @@
-"""`python -m benchmarks.kills [--kills 200] [--seed 1]`: a small study that is killed again and again.
+"""`python -m benchmarks.kills [--kills 200] [--seed 1]`: a small study that is disturbed again and again.
 
-Runs the study undisturbed, then again, with SIGKILL to a worker, to a stage or to DVC at random moments. After each
-kill `python -m stages.mend` and `dvc repro` follow, at once, so that what the killed DVC left may still be training.
-Whenever the study is complete, `runs/`, `metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then
-it begins anew. Prints what was killed and what came of it.
+Runs the study undisturbed, then again, by `dvc repro` or `python -m stages.jobs 2`, with a signal to a worker, to a
+stage, to DVC or to `stages.jobs` at random moments: SIGKILL, SIGTERM, SIGINT, or SIGSTOP with SIGCONT a while later.
+The plain rerun follows at once (`python -m stages.mend` and `dvc repro`, or `stages.jobs`): what was left may still be
+training. Where nothing disturbs it, it must not fail. Whenever the study is complete, `runs/`,
+`metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then it begins anew. Prints what was disturbed
+and what came of it.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,9 +31,15 @@ STUDY = {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]}
 TRAIN = {"checkpoint_seconds": 0, "workers": 2, "together": 2}
 WRITTEN = ("runs", "metrics", "plots", "dvc.lock")
 LONGEST = 9.0
-"""Seconds until a kill at most, but for the wait for a process of the kind that is to be killed."""
+"""Seconds until a signal at most, but for the wait for a process of the kind that is to get it."""
+PAUSE = 2.0
+"""Seconds between SIGSTOP and SIGCONT at most: DVC waits three for another's lock on its list of files in use."""
 
-VICTIMS = ("worker", "stage", "dvc")
+SIGNALS = (*[signal.SIGKILL] * 3, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP)
+"""Half of them kills."""
+VICTIMS = ("jobs", "dvc", "stage", "worker")
+"""Each is the child of the one before."""
+COMMANDS = {"dvc": ("dvc", "repro"), "jobs": ("stages.jobs", "2")}
 
 
 def main() -> None:
@@ -52,8 +61,8 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
     Raises
     ------
     AssertionError
-        If what a disturbed study wrote differs from what the undisturbed one did, or a `dvc repro` that nobody killed
-        fails.
+        If what a disturbed study wrote differs from what the undisturbed one did, or a run fails that got no signal, or
+        only paused.
     """
     document = yaml.safe_load((study / "params.yaml").read_text()) | STUDY
     document["corpus"]["synthetic"]["utterances"] = 150
@@ -63,29 +72,38 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
     (study / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     begin_anew(study)
     started = time.monotonic()
-    done, output = finish(repro(study, environment))
+    done, output = finish(start(study, "dvc", environment))
     assert done, output
     undisturbed, length = contents(study), time.monotonic() - started
     counts, rng = collections.Counter({"seconds undisturbed": round(length)}), random.Random(seed)
     begin_anew(study)
+    left = kills
     while True:
-        process = repro(study, environment)
-        left = kills - sum(counts[f"kills of {name}"] for name in VICTIMS)
-        victim = kill(process, rng) if left else None
+        command = rng.choice(list(COMMANDS)) if left else "dvc"
+        process = start(study, command, environment)
+        signalled = send(process, command, rng) if left else None
         done, output = finish(process)
-        counts["dvc.lock cut short"] += "dvc.lock was cut short" in output
-        counts["stages that waited for what a killed DVC had left"] += output.count("waiting for its end")
-        counts["stages that went on from checkpoints"] += output.count("go on from checkpoints")
-        counts["checkpoints or results found damaged"] += output.count("agree with its checksum")
-        if victim:
-            counts[f"kills of {victim}"] += 1
-            continue
-        assert done, output
-        assert contents(study) == undisturbed, "a disturbed study differs"
-        counts["studies completed, all equal to the undisturbed one"] += 1
-        if not left:
-            return counts
-        begin_anew(study)
+        assert done or (signalled and "SIGSTOP" not in signalled), f"{command} failed:\n{output}"
+        note(counts, signalled, output)
+        if signalled:
+            left -= 1
+        elif command == "dvc":
+            assert contents(study) == undisturbed, "a disturbed study differs"
+            counts["studies completed, all equal to the undisturbed one"] += 1
+            if not left:
+                return counts
+            begin_anew(study)
+
+
+def note(counts: collections.Counter, signalled: str | None, output: str) -> None:
+    """Count what a run came to."""
+    if signalled:
+        counts[signalled] += 1
+    counts["dvc.lock cut short"] += "dvc.lock was cut short" in output
+    counts["DVC's list of files in use cut short"] += "rwlock was cut short" in output
+    counts["waits for what a killed DVC, or a killed stages.jobs, had left"] += output.count("waiting for its end")
+    counts["stages that went on from checkpoints"] += output.count("go on from checkpoints")
+    counts["checkpoints or results found damaged"] += output.count("agree with its checksum")
 
 
 def begin_anew(study: Path) -> None:
@@ -95,36 +113,49 @@ def begin_anew(study: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def repro(study: Path, environment: dict[str, str]) -> subprocess.Popen:
-    """Start DVC, once what a killed one cut short is mended."""
+def start(study: Path, command: str, environment: dict[str, str]) -> subprocess.Popen:
+    """Start DVC, once what a killed one cut short is mended, or `stages.jobs`, which does that itself."""
     log = (study / ".log").open("w+")
-    subprocess.run([sys.executable, "-m", "stages.mend"], cwd=study, env=environment, stderr=log, check=True)
-    command = [sys.executable, "-m", "dvc", "repro"]
-    process = subprocess.Popen(command, cwd=study, env=environment, stdout=log, stderr=log, start_new_session=True)
+    if command == "dvc":
+        subprocess.run([sys.executable, "-m", "stages.mend"], cwd=study, env=environment, stderr=log, check=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *COMMANDS[command]],
+        cwd=study,
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as on a terminal
+    )
     process.log = log
     return process
 
 
 def finish(process: subprocess.Popen) -> tuple[bool, str]:
-    """Wait for DVC; whether it did all, and what it and its stages wrote."""
+    """Wait for a command; whether it did all, and what it and its stages wrote."""
     code = process.wait()
     process.log.seek(0)
     with process.log as log:
         return code == 0, log.read()
 
 
-def kill(process: subprocess.Popen, rng: random.Random) -> str | None:
-    """Kill a worker, the stage or DVC at a random moment; which it was, or None if DVC ended before."""
-    moment, victim = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(VICTIMS)
+def send(process: subprocess.Popen, command: str, rng: random.Random) -> str | None:
+    """Send a signal at a random moment; which one and to what, or None if the command ended before."""
+    chain = VICTIMS[VICTIMS.index(command) :]
+    moment, victim, number = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(chain), rng.choice(SIGNALS)
     while process.poll() is None:
         time.sleep(0.01)
         found = [psutil.Process(process.pid)]
-        for _ in range(VICTIMS[::-1].index(victim)):
+        for _ in range(chain.index(victim)):
             found = [child for parent in found for child in children(parent)]
         if time.monotonic() >= moment and found:
             with suppress(psutil.NoSuchProcess):
-                rng.choice(found).kill()
-                return victim
+                chosen = rng.choice(found)
+                chosen.send_signal(number)
+                if number == signal.SIGSTOP:
+                    time.sleep(rng.uniform(0, PAUSE))
+                    chosen.send_signal(signal.SIGCONT)
+                return f"{number.name} to {victim}"
     return None
 
 
