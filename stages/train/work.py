@@ -1,9 +1,10 @@
 """`.work/`: checkpoints and results of runs, and who is at work on what.
 
 A run's files lie in `.work/<digest>/`: `seed<S>_fold<F>.checkpoint` while it is trained, then `seed<S>_fold<F>.result`.
-The digest is of all that a run depends on, so that files of other code, params or data are never used. Copies of the
-project that DVC makes for experiments share the `.work/` of the project. All of it may be deleted while nothing trains
-(`make clean-work`); what is old or too much is removed when a training begins (`train.work` in params.yaml).
+The digest is of all that a run depends on, so that files of other code, params or data are never used. Compiled loops
+have digests of their own (`compiled.py`). Copies that DVC makes for experiments share the project's `.work/`. All of it
+may be deleted while nothing trains (`make clean-work`); what is old or too much is removed when a training begins
+(`train.work` in params.yaml).
 """
 
 import hashlib
