@@ -79,12 +79,13 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
     begin_anew(study)
     left = kills
     while True:
-        command = rng.choice(list(COMMANDS)) if left else "dvc"
+        victim = rng.choice(VICTIMS)
+        command = "dvc" if not left else "jobs" if victim == "jobs" else rng.choice(list(COMMANDS))
         process = start(study, command, environment)
-        signalled = send(process, command, rng) if left else None
+        signalled = send(process, VICTIMS.index(victim) - VICTIMS.index(command), rng) if left else None
         done, output = finish(process)
-        assert done or (signalled and "SIGSTOP" not in signalled), f"{command} failed:\n{output}"
-        note(counts, signalled, output)
+        assert done or signalled not in (None, "SIGSTOP"), f"{command} failed:\n{output}"
+        note(counts, signalled and f"{signalled} to {victim} in {command}", output)
         if signalled:
             left -= 1
         elif command == "dvc":
@@ -139,14 +140,13 @@ def finish(process: subprocess.Popen) -> tuple[bool, str]:
         return code == 0, log.read()
 
 
-def send(process: subprocess.Popen, command: str, rng: random.Random) -> str | None:
-    """Send a signal at a random moment; which one and to what, or None if the command ended before."""
-    chain = VICTIMS[VICTIMS.index(command) :]
-    moment, victim, number = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(chain), rng.choice(SIGNALS)
+def send(process: subprocess.Popen, depth: int, rng: random.Random) -> str | None:
+    """Send a signal to a descendant at a random moment; which one, or None if the command ended before."""
+    moment, number = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(SIGNALS)
     while process.poll() is None:
         time.sleep(0.01)
         found = [psutil.Process(process.pid)]
-        for _ in range(chain.index(victim)):
+        for _ in range(depth):
             found = [child for parent in found for child in children(parent)]
         if time.monotonic() >= moment and found:
             with suppress(psutil.NoSuchProcess):
@@ -155,7 +155,7 @@ def send(process: subprocess.Popen, command: str, rng: random.Random) -> str | N
                 if number == signal.SIGSTOP:
                     time.sleep(rng.uniform(0, PAUSE))
                     chosen.send_signal(signal.SIGCONT)
-                return f"{number.name} to {victim}"
+                return number.name
     return None
 
 
