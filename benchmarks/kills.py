@@ -81,6 +81,7 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
     while True:
         victim = rng.choice(VICTIMS)
         command = "dvc" if not left else "jobs" if victim == "jobs" else rng.choice(list(COMMANDS))
+        counts["runs that found checkpoints"] += any(study.glob(".work/*/*.checkpoint"))
         process = start(study, command, environment)
         signalled = send(process, VICTIMS.index(victim) - VICTIMS.index(command), rng) if left else None
         done, output = finish(process)
@@ -103,7 +104,6 @@ def note(counts: collections.Counter, signalled: str | None, output: str) -> Non
     counts["dvc.lock cut short"] += "dvc.lock was cut short" in output
     counts["DVC's list of files in use cut short"] += "rwlock was cut short" in output
     counts["waits for what a killed DVC, or a killed stages.jobs, had left"] += output.count("waiting for its end")
-    counts["stages that went on from checkpoints"] += output.count("go on from checkpoints")
     counts["checkpoints or results found damaged"] += output.count("agree with its checksum")
 
 
