@@ -147,6 +147,21 @@ def test_old_and_large_work_is_removed(tmp_path, monkeypatch):
     assert left() == "de"  # one is trained now, the other was used within the hour
 
 
+def test_work_that_another_process_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, files_left = tmp_path / ".work" / ("a" * 32), Path.iterdir
+    folder.mkdir(parents=True)
+    (folder / "seed1_fold1.checkpoint").write_text("x")
+    gone = folder / ".seed1_fold2.checkpoint.partial"
+    monkeypatch.setattr(Path, "iterdir", lambda path: [gone, *files_left(path)])
+    work.remove_old(params.WorkLimits(days=30.0, gib=10.0))
+    assert folder.is_dir()
+    shutil.rmtree(folder)
+    monkeypatch.setattr(Path, "glob", lambda *_: [folder])
+    monkeypatch.setattr(Path, "is_dir", lambda path: path == folder)
+    work.remove_old(params.WorkLimits(days=30.0, gib=10.0))
+
+
 def test_a_lock_is_held_by_the_living_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(work, "_digest", lambda variant, config: "0" * 32)

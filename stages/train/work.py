@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -136,8 +136,8 @@ def remove_old(limits: params.WorkLimits) -> None:
     """
     now, kept = time.time(), []
     for folder in (path for path in shared().glob("*") if len(path.name) == 32 and path.is_dir()):
-        sizes, times = zip(*((s.st_size, s.st_mtime) for s in _stats(folder)), strict=True)
-        kept.append((max(times), sum(sizes), folder))
+        stats = _stats(folder)
+        kept.append((max((s.st_mtime for s in stats), default=now), sum(s.st_size for s in stats), folder))
     total = sum(size for _, size, _ in kept)
     for used, size, folder in sorted(kept):
         too_old, too_much = now - used > 86400 * limits.days, total > 2**30 * limits.gib
@@ -202,8 +202,13 @@ def read_record(path: Path) -> Record | None:
 
 
 def _stats(folder: Path) -> list[os.stat_result]:
-    """Of a folder and its files."""
-    return [path.stat() for path in (folder, *folder.iterdir())]
+    """Of a folder and its files, but for those that another process removes meanwhile."""
+    found = []
+    with suppress(FileNotFoundError):
+        for path in (folder, *folder.iterdir()):
+            with suppress(FileNotFoundError):
+                found.append(path.stat())
+    return found
 
 
 def _trained_now(digest: str) -> bool:
