@@ -1,17 +1,21 @@
-"""`python -m benchmarks.kills [--kills 200] [--seed 1]`: a small study that is killed again and again.
+"""`python -m benchmarks.kills [--kills 200] [--seed 1]`: a small study that is disturbed again and again.
 
-Runs the study undisturbed, then again, with SIGKILL to a worker, to a stage or to DVC at random moments. After each
-kill `python -m stages.mend` and `dvc repro` follow, at once, so that what the killed DVC left may still be training.
-Whenever the study is complete, `runs/`, `metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then
-it begins anew. Prints what was killed and what came of it.
+Runs the study undisturbed, then again, by `dvc repro` or `python -m stages.jobs 2`, with a signal to a worker, to a
+stage, to DVC or to `stages.jobs` at random moments: SIGKILL, SIGTERM, SIGINT, or SIGSTOP with SIGCONT a while later.
+The plain rerun follows at once (`python -m stages.mend` and `dvc repro`, or `stages.jobs`): what was left may still be
+training. Where nothing disturbs it, it must not fail. Whenever the study is complete, `runs/`,
+`metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then it begins anew. Prints what was disturbed
+and what came of it.
 """
 
 import argparse
 import collections
 import hashlib
+import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,9 +31,15 @@ STUDY = {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]}
 TRAIN = {"checkpoint_seconds": 0, "workers": 2, "together": 2}
 WRITTEN = ("runs", "metrics", "plots", "dvc.lock")
 LONGEST = 9.0
-"""Seconds until a kill at most, but for the wait for a process of the kind that is to be killed."""
+"""Seconds until a signal at most, but for the wait for a process of the kind that is to get it."""
+PAUSE = 2.0
+"""Seconds between SIGSTOP and SIGCONT at most: DVC waits three for another's lock on its list of files in use."""
 
-VICTIMS = ("worker", "stage", "dvc")
+SIGNALS = (*[signal.SIGKILL] * 3, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP)
+"""Half of them kills."""
+VICTIMS = ("jobs", "dvc", "stage", "worker")
+"""Each is the child of the one before."""
+COMMANDS = {"dvc": ("dvc", "repro"), "jobs": ("stages.jobs", "2")}
 
 
 def main() -> None:
@@ -51,8 +61,8 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
     Raises
     ------
     AssertionError
-        If what a disturbed study wrote differs from what the undisturbed one did, or a `dvc repro` that nobody killed
-        fails.
+        If what a disturbed study wrote differs from what the undisturbed one did, or a run fails that got no signal, or
+        only paused.
     """
     document = yaml.safe_load((study / "params.yaml").read_text()) | STUDY
     document["corpus"]["synthetic"]["utterances"] = 150
@@ -62,29 +72,39 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
     (study / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     begin_anew(study)
     started = time.monotonic()
-    done, output = finish(repro(study, environment))
+    done, output = finish(start(study, "dvc", environment))
     assert done, output
     undisturbed, length = contents(study), time.monotonic() - started
     counts, rng = collections.Counter({"seconds undisturbed": round(length)}), random.Random(seed)
     begin_anew(study)
+    left = kills
     while True:
-        process = repro(study, environment)
-        left = kills - sum(counts[f"kills of {name}"] for name in VICTIMS)
-        victim = kill(process, rng) if left else None
+        victim = rng.choice(VICTIMS)
+        command = "dvc" if not left else "jobs" if victim == "jobs" else rng.choice(list(COMMANDS))
+        counts["runs that found checkpoints"] += any(study.glob(".work/*/*.checkpoint"))
+        process = start(study, command, environment)
+        signalled = send(process, VICTIMS.index(victim) - VICTIMS.index(command), rng) if left else None
         done, output = finish(process)
-        counts["dvc.lock cut short"] += "dvc.lock was cut short" in output
-        counts["stages that waited for what a killed DVC had left"] += output.count("waiting for its end")
-        counts["stages that went on from checkpoints"] += output.count("go on from checkpoints")
-        counts["checkpoints or results found damaged"] += output.count("agree with its checksum")
-        if victim:
-            counts[f"kills of {victim}"] += 1
-            continue
-        assert done, output
-        assert contents(study) == undisturbed, "a disturbed study differs"
-        counts["studies completed, all equal to the undisturbed one"] += 1
-        if not left:
-            return counts
-        begin_anew(study)
+        assert done or signalled not in (None, "SIGSTOP"), f"{command} failed:\n{output}"
+        note(counts, signalled and f"{signalled} to {victim} in {command}", output)
+        if signalled:
+            left -= 1
+        elif command == "dvc":
+            assert contents(study) == undisturbed, "a disturbed study differs"
+            counts["studies completed, all equal to the undisturbed one"] += 1
+            if not left:
+                return counts
+            begin_anew(study)
+
+
+def note(counts: collections.Counter, signalled: str | None, output: str) -> None:
+    """Count what a run came to."""
+    if signalled:
+        counts[signalled] += 1
+    counts["dvc.lock cut short"] += "dvc.lock was cut short" in output
+    counts["DVC's list of files in use cut short"] += "rwlock was cut short" in output
+    counts["waits for what a killed DVC, or a killed stages.jobs, had left"] += output.count("waiting for its end")
+    counts["checkpoints or results found damaged"] += output.count("agree with its checksum")
 
 
 def begin_anew(study: Path) -> None:
@@ -94,36 +114,48 @@ def begin_anew(study: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def repro(study: Path, environment: dict[str, str]) -> subprocess.Popen:
-    """Start DVC, once what a killed one cut short is mended."""
+def start(study: Path, command: str, environment: dict[str, str]) -> subprocess.Popen:
+    """Start DVC, once what a killed one cut short is mended, or `stages.jobs`, which does that itself."""
     log = (study / ".log").open("w+")
-    subprocess.run([sys.executable, "-m", "stages.mend"], cwd=study, env=environment, stderr=log, check=True)
-    command = [sys.executable, "-m", "dvc", "repro"]
-    process = subprocess.Popen(command, cwd=study, env=environment, stdout=log, stderr=log, start_new_session=True)
+    if command == "dvc":
+        subprocess.run([sys.executable, "-m", "stages.mend"], cwd=study, env=environment, stderr=log, check=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *COMMANDS[command]],
+        cwd=study,
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as on a terminal
+    )
     process.log = log
     return process
 
 
 def finish(process: subprocess.Popen) -> tuple[bool, str]:
-    """Wait for DVC; whether it did all, and what it and its stages wrote."""
+    """Wait for a command; whether it did all, and what it and its stages wrote."""
     code = process.wait()
     process.log.seek(0)
     with process.log as log:
         return code == 0, log.read()
 
 
-def kill(process: subprocess.Popen, rng: random.Random) -> str | None:
-    """Kill a worker, the stage or DVC at a random moment; which it was, or None if DVC ended before."""
-    moment, victim = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(VICTIMS)
+def send(process: subprocess.Popen, depth: int, rng: random.Random) -> str | None:
+    """Send a signal to a descendant at a random moment; which one, or None if the command ended before."""
+    moment, number = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(SIGNALS)
     while process.poll() is None:
         time.sleep(0.01)
         found = [psutil.Process(process.pid)]
-        for _ in range(VICTIMS[::-1].index(victim)):
+        for _ in range(depth):
             found = [child for parent in found for child in children(parent)]
         if time.monotonic() >= moment and found:
             with suppress(psutil.NoSuchProcess):
-                rng.choice(found).kill()
-                return victim
+                chosen = rng.choice(found)
+                chosen.send_signal(number)
+                if number == signal.SIGSTOP:
+                    time.sleep(rng.uniform(0, PAUSE))
+                    chosen.send_signal(signal.SIGCONT)
+                return number.name
     return None
 
 
@@ -137,13 +169,15 @@ def children(parent: psutil.Process) -> list[psutil.Process]:
 
 
 def contents(study: Path) -> dict[str, str]:
-    """The SHA-256 of every file that a study writes."""
+    """The SHA-256 of every file that a study writes; of `dvc.lock`, of its stages in alphabetical order."""
     found = {}
     for name in WRITTEN:
         for path in sorted([study / name, *(study / name).rglob("*")]):
             if path.is_file():
                 found[str(path.relative_to(study))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+    stages = yaml.safe_load((study / "dvc.lock").read_text())["stages"]
+    ordered = json.dumps(stages, sort_keys=True).encode()
+    return found | {"dvc.lock": hashlib.sha256(ordered).hexdigest()}
 
 
 if __name__ == "__main__":

@@ -1,12 +1,24 @@
-"""How a stage ends: an error a user can act on is one line on stderr and a non-zero exit."""
+"""How a stage begins and ends: alone, and an error a user can act on is one line on stderr and a non-zero exit."""
 
+import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import NoReturn
+
+from stages import files
 
 _FULL = "; nothing half-written is left: make room (`make clean-work` empties .work/), then run again"
 _CLOSED = "; nothing half-written is left: let this user write there, then run again"
-ADVICE = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _CLOSED, errno.EACCES: _CLOSED, errno.EPERM: _CLOSED}
+_FILES = "; allow this process more (`ulimit -n`), then run again"
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), _CLOSED),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),
+}
 """What to do about errors of the operating system."""
 
 
@@ -14,10 +26,18 @@ class UserError(Exception):
     """A mistake in params or data; the message names the file, row or key, the rule and the value."""
 
 
+class ArgumentParser(argparse.ArgumentParser):
+    """One whose errors are a `UserError`: one line."""
+
+    def error(self, message: str) -> NoReturn:  # noqa: D102
+        raise UserError(message)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a stage's `main`; a mistake, an error of the system or want of memory: one line on stderr, exit status 1."""
     try:
-        main()
+        with _alone():
+            main()
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
@@ -27,3 +47,11 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"error: memory does not suffice ({error or 'no more was to be had'}); nothing half-written is left")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _alone() -> AbstractContextManager[bool]:
+    """Wait until no other process runs the stage that DVC has begun: a DVC that was killed leaves its stage running."""
+    stage = os.environ.get("DVC_STAGE")
+    if stage is None:
+        return nullcontext(True)
+    return files.lock(Path(".work/locks") / stage, f"{stage}: another process ({{owner}}) runs it; waiting for its end")

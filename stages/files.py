@@ -49,13 +49,15 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 @contextmanager
-def lock(path: Path, waiting: str | None) -> Iterator[bool]:
+def lock(path: Path, waiting: str | None, *, inherited: bool = False) -> Iterator[bool]:
     """Hold a lock that ends with its process, for the length of the block; whether that was granted.
 
     If another process holds it, print `waiting`, with its process id for `{owner}`, and wait, or yield False without.
+    Child processes that are started with `close_fds=False` hold an `inherited` lock too, until the last of them ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as held:
+        os.set_inheritable(held.fileno(), inherited)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

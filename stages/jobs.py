@@ -1,16 +1,17 @@
 """`python -m stages.jobs N`: the train stages that are not up to date, N at a time.
 
 Each is run by a DVC command of its own, so DVC keeps its books as in `dvc repro`. A job has its share of the cores
-(Linux) and of the CUDA devices. Stages that fail are named at the end, the others go on; an interrupt ends all.
+(Linux) and of the CUDA devices. Stages that fail are named at the end, the others go on; SIGINT, SIGTERM and SIGHUP end
+all. What a SIGKILL leaves goes on to the end of its stages, and the next `stages.jobs` or `stages.mend` waits for it.
 """
 
-import argparse
 import json
 import os
 import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -26,20 +27,20 @@ PATIENCE = 30  # seconds that an interrupted job has to end
 
 def main() -> None:
     """Bring the train stages up to date."""
-    parser = argparse.ArgumentParser(prog="python -m stages.jobs", description=__doc__.partition("\n")[0])
+    parser = cli.ArgumentParser(prog="python -m stages.jobs", description=__doc__.partition("\n")[0])
     parser.add_argument("jobs", type=int, help="how many at a time")
-    jobs = parser.parse_args().jobs
-    if jobs < 1:
-        raise cli.UserError(f"jobs must be at least 1, but is {jobs}")
+    number = parser.parse_args().jobs
+    if number < 1:
+        raise cli.UserError(f"jobs must be at least 1, but is {number}")
     config = params.load()
-    mend.main()
-    if subprocess.run([*DVC, "repro", "--quiet", "split"], check=False).returncode:
-        raise cli.UserError("dvc repro split failed: the train stages were not begun")
-    stages, listed = _stale(config), mend.stages()
-    try:
-        failures = Jobs(jobs, config).run(stages)
-    finally:
-        mend.order([stage for stage in _all(config) if stage not in listed])  # as dvc repro would have written them
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # as it is after `nohup`
+            signal.signal(ending, signal.default_int_handler)
+    with mend.jobs_lock(), Jobs(number, config) as jobs:
+        mend.mend()
+        jobs.ask("repro", "--quiet", "split")
+        stages = _stale(config, json.loads(jobs.ask("status", "--json")))
+        failures = jobs.run(stages)
     for stage, output in failures.items():
         print(f"\n{stage} failed:\n{output}", file=sys.stderr)
     print(f"train: {len(stages) - len(failures)} of {len(stages)} stages done")
@@ -47,23 +48,14 @@ def main() -> None:
         raise cli.UserError(f"{len(failures)} stages failed: {', '.join(failures)}")
 
 
-def _stale(config: params.Params) -> list[str]:
+def _stale(config: params.Params, status: dict) -> list[str]:
     """The train stages that are not up to date; all of one seed first, since a stage may train others' seeds ahead."""
-    done = subprocess.run([*DVC, "status", "--json"], stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise cli.UserError("dvc status failed: the train stages were not begun")
-    status = json.loads(done.stdout)
-    stale = (stage for stage in _all(config) if stage in status)
-    return sorted(stale, key=lambda stage: config.seeds.index(int(stage.rpartition("-")[2])))
-
-
-def _all(config: params.Params) -> list[str]:
-    """All train stages, as `dvc repro` takes them."""
-    return [f"train@{variant}-{seed}" for variant, seed in product(config.variants, config.seeds)]
+    every = [(seed, f"train@{variant}-{seed}") for seed, variant in product(config.seeds, config.variants)]
+    return [stage for _, stage in every if stage in status]
 
 
 class Jobs:
-    """Runs stages, some at a time."""
+    """Runs DVCs, some at a time; those that still run when the context ends by an error are ended."""
 
     def __init__(self, number: int, config: params.Params):
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
@@ -72,6 +64,27 @@ class Jobs:
         self.shares = queue.SimpleQueue()
         for job in range(number):
             self.shares.put((_share(cores, job, number), _share(devices, job, number)))
+
+    def __enter__(self) -> "Jobs":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is not None:
+            self._stop()
+
+    def ask(self, *arguments: str) -> str:
+        """Run one DVC with all cores; what it writes to stdout.
+
+        Raises
+        ------
+        UserError
+            If it fails.
+        """
+        status, output = self._dvc(arguments, stderr=None)
+        if status:
+            print(output, file=sys.stderr)
+            raise cli.UserError(f"dvc {' '.join(arguments)} failed: the train stages were not begun")
+        return output
 
     def run(self, stages: list[str]) -> dict[str, str]:
         """Run all; stage → what it printed, of those that failed."""
@@ -98,24 +111,33 @@ class Jobs:
         if self.stopped.is_set():
             return None
         cores, devices = share = self.shares.get()
-        environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {})
-        process = subprocess.Popen(
-            [*DVC, "--wait-for-lock", "repro", "--single-item", stage],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # an interrupt reaches it once, from here
-        )
-        if cores:
-            os.sched_setaffinity(process.pid, cores)
-        self.running.add(process)
-        if self.stopped.is_set():  # in the meantime
-            os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        self.running.discard(process)
+        arguments = ("--wait-for-lock", "repro", "--single-item", stage)
+        status, output = self._dvc(arguments, stderr=subprocess.STDOUT, cores=cores, devices=devices)
         self.shares.put(share)
-        return output if process.returncode else None
+        return output if status else None
+
+    def _dvc(
+        self, arguments: tuple[str, ...], *, stderr: int | None, cores: list[int] = (), devices: list[str] = ()
+    ) -> tuple[int, str]:
+        """Run a DVC on some cores and devices, or on all; its exit status and output."""
+        with tempfile.TemporaryFile("w+") as log:  # no pipe, which would end with this process
+            process = subprocess.Popen(
+                [*DVC, *arguments],
+                env=os.environ | ({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}),
+                stdout=log,
+                stderr=stderr,
+                start_new_session=True,  # an interrupt reaches it once, from here
+                close_fds=False,  # it holds the lock on jobs too
+            )
+            self.running.add(process)
+            if cores:
+                os.sched_setaffinity(process.pid, cores)
+            if self.stopped.is_set():  # in the meantime
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self.running.discard(process)
+            log.seek(0)
+            return process.returncode, log.read()
 
     def _stop(self) -> None:
         """Interrupt what runs and wait for its end."""

@@ -1,22 +1,25 @@
 """What a kill, a damaged file, a full disk or want of memory leaves behind, and that the next run goes on from it."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import zc.lockfile
 
 from benchmarks import kills
-from stages import cli, mend, params
+from stages import cli, files, mend, params
 from stages.train import work, workers
 from tests.conftest import ROOT, Study
 
@@ -144,6 +147,21 @@ def test_old_and_large_work_is_removed(tmp_path, monkeypatch):
     assert left() == "de"  # one is trained now, the other was used within the hour
 
 
+def test_work_that_another_process_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, files_left = tmp_path / ".work" / ("a" * 32), Path.iterdir
+    folder.mkdir(parents=True)
+    (folder / "seed1_fold1.checkpoint").write_text("x")
+    gone = folder / ".seed1_fold2.checkpoint.partial"
+    monkeypatch.setattr(Path, "iterdir", lambda path: [gone, *files_left(path)])
+    work.remove_old(params.WorkLimits(days=30.0, gib=10.0))
+    assert folder.is_dir()
+    shutil.rmtree(folder)
+    monkeypatch.setattr(Path, "glob", lambda *_: [folder])
+    monkeypatch.setattr(Path, "is_dir", lambda path: path == folder)
+    work.remove_old(params.WorkLimits(days=30.0, gib=10.0))
+
+
 def test_a_lock_is_held_by_the_living_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(work, "_digest", lambda variant, config: "0" * 32)
@@ -172,7 +190,7 @@ def test_what_a_killed_dvc_leaves_is_waited_for(study, undisturbed, shell):
     os.killpg(dvc.pid, signal.SIGSTOP)  # what it left is slower than the next DVC
     again, said = study.start("dvc", "repro", "-s", "train@self_tva-1"), ""
     try:
-        while "self_tva seed 1: another process" not in said:
+        while "train@self_tva-1: another process" not in said:
             said = again.stderr.readline()
             assert said
     finally:
@@ -271,15 +289,10 @@ def test_want_of_memory_and_a_lost_device_are_said():
 def test_a_lock_file_cut_short_is_mended(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     whole = (ROOT / "dvc.lock").read_text()
-    lock, rwlock = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
-    rwlock.parent.mkdir(parents=True)
+    lock = Path("dvc.lock")
     lock.write_text(whole)
-    rwlock.write_text('{"a": {}}')
     mend.main()
-    assert (lock.read_text(), rwlock.exists(), capsys.readouterr().err) == (whole, True, "")
-    rwlock.write_text('{"a": {')
-    mend.main()
-    assert not rwlock.exists()
+    assert (lock.read_text(), capsys.readouterr().err) == (whole, "")
     second = whole.index("  split:")
     for size in [0, 10, *range(second - 40, len(whole), 997), len(whole) - 1]:
         lock.write_text(whole[:size])
@@ -292,6 +305,33 @@ def test_a_lock_file_cut_short_is_mended(tmp_path, monkeypatch, capsys):
             rest = whole[len(left) :]
             assert rest.startswith("    - path: ") or re.match(r"  \S", rest), rest[:50]
             assert len(re.findall(r"^  \S", rest[: size - len(left)], re.MULTILINE)) <= 1
+
+
+def test_a_list_of_files_in_use_that_a_killed_dvc_left_is_mended(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rwlock = Path(".dvc/tmp/rwlock")
+    rwlock.parent.mkdir(parents=True)
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    living, dead = {"pid": os.getpid(), "cmd": sys.argv[-1]}, {"pid": ended.pid, "cmd": "dvc repro"}
+    reused = {"pid": os.getpid(), "cmd": "/usr/bin/dvc repro train@x-1"}
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda self, own=psutil.Process.cmdline: [*own(self), sys.argv[-1]])
+    for text in ("", '{"read": {', "[]", '{"a": {}}', '{"write": {"x": [1]}}'):
+        rwlock.write_text(text)
+        mend.main()
+        assert not rwlock.exists()
+        assert capsys.readouterr().err == f"{rwlock} was cut short when DVC was killed: removed\n"
+    for before, after in (
+        ({}, None),
+        ({"write": {"x": living}, "read": {"y": [living]}}, None),
+        ({"write": {"x": dead, "z": reused}, "read": {"y": [dead, reused]}}, {"write": {}, "read": {}}),
+        ({"write": {"x": living}, "read": {"y": [dead, living]}}, {"write": {"x": living}, "read": {"y": [living]}}),
+    ):
+        rwlock.write_text(json.dumps(before))
+        mend.main()
+        assert json.loads(rwlock.read_text()) == (after or before)
+        assert capsys.readouterr().err == (f"{rwlock} named a DVC that was killed: no more\n" if after else "")
+    ended.wait()
 
 
 def test_a_lock_file_that_dvc_is_writing_is_waited_for(tmp_path, monkeypatch, capsys):
@@ -310,11 +350,71 @@ def test_a_lock_file_that_dvc_is_writing_is_waited_for(tmp_path, monkeypatch, ca
     assert lock.read_text() == whole
 
 
-def test_twenty_kills_change_nothing(tmp_path):
+def test_a_stage_that_a_killed_dvc_left_is_waited_for(study):
+    study.environment["DVC_STAGE"] = "split"
+    before = (study.folder / "data/folds.csv").read_bytes()
+    with files.lock(study.folder / ".work/locks/split", None):
+        process = study.start("python", "-m", "stages.split")
+        said = process.stderr.readline()
+        (study.folder / "data/folds.csv").write_text("of the one that was left\n")
+    assert said == f"split: another process ({os.getpid()}) runs it; waiting for its end\n"
+    process.communicate()
+    assert process.returncode == 0
+    assert (study.folder / "data/folds.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("limit", [21, 25])  # of open files: it fails with no worker started, and with some
+def test_too_few_open_files_end_the_stage(study, limit):
+    study.set(train__workers=5)
+    study.environment["LIMIT"] = str(limit)
+    done = study.run("bash", "-c", f'ulimit -n "$LIMIT"; {" ".join(COMMAND)}')
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*: Too many open files; allow this process more .*, then run again\n", done.stderr)
+
+
+def test_closed_streams_lead_nowhere(study, undisturbed):
+    assert study.run("bash", "-c", f"{' '.join(COMMAND)} >&- 2>&- <&-").returncode == 0
+    assert study.outputs("self_tva", 1) == undisturbed.outputs("self_tva", 1)
+    assert study.run("bash", "-c", "python -m stages.train --variant none --seed 1 2>&-").returncode == 1
+    numbers = "import stages, os; f = open('file', 'w'); os.write(2, b'lost'); print(f.fileno())"
+    assert int(study.ok("bash", "-c", f'python -c "{numbers}" 2>&-')) > 2
+    assert (study.folder / "file").read_text() == ""
+
+
+def test_an_experiment_that_was_killed_is_warned_of(study):
+    study.set(train__protocol__patience=200)
+    study.make_repository()
+    study.ok("git", "add", ".")
+    study.ok("git", "commit", "-qm", "study")
+    study.ok("dvc", "repro", "-q", "split")
+
+    def warned() -> bool:
+        said = study.ok("python", "-m", "stages.mend")
+        return "warning: a dvc exp run was killed" in said
+
+    experiment = study.start("dvc", "exp", "run", "-S", "model.hidden=12")
+    while not kept(study, "checkpoint"):
+        assert experiment.poll() is None, experiment.stderr.read()
+        time.sleep(0.02)
+    assert not warned()
+    os.killpg(experiment.pid, signal.SIGKILL)
+    experiment.communicate()
+    assert warned()
+    study.ok("git", "checkout", "-q", "-")
+    assert not warned()
+    study.ok("git", "checkout", "-q", "HEAD", "params.yaml")
+    study.ok("git", "checkout", "-q", "--detach")
+    study.set(model__hidden=18)
+    assert not warned()
+
+
+def test_twenty_signals_change_nothing(tmp_path):
     study = Study(tmp_path)
     study.make_repository()
     counts = kills.disturb(tmp_path, study.environment, kills=20, seed=5)
-    assert sum(counts[f"kills of {victim}"] for victim in kills.VICTIMS) == 20
-    assert all(counts[f"kills of {victim}"] for victim in kills.VICTIMS)
-    assert counts["stages that went on from checkpoints"] > 0
+    sent = {what: count for what, count in counts.items() if what.startswith("SIG")}
+    assert sum(sent.values()) == 20
+    for part in (*kills.VICTIMS, *{number.name for number in kills.SIGNALS}):
+        assert any(part in what.split() for what in sent), part
+    assert counts["runs that found checkpoints"] > 0
     assert counts["studies completed, all equal to the undisturbed one"] > 0

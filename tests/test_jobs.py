@@ -1,6 +1,7 @@
 """`make train JOBS=n`: stages side by side come to what `dvc repro` comes to."""
 
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -65,19 +66,50 @@ def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
     assert "train: 1 of 1 stages done" in study.ok("python", "-m", "stages.jobs", "2")
 
 
-def test_an_interrupt_stops_all_jobs(tmp_path):
-    study = repository(tmp_path / "study", train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
+def endless(folder: Path) -> Study:
+    """A study whose trainings do not end by themselves."""
+    study = repository(folder, train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
     study.set(train__protocol__patience=10**6)
-    process = study.start("python", "-m", "stages.jobs", "2")
-    while len(trainings(study)) < 2:
+    return study
+
+
+def started(study: Study, number: int) -> subprocess.Popen:
+    """`stages.jobs`, once that many stages train."""
+    process = study.start("python", "-m", "stages.jobs", str(number))
+    while len(trainings(study)) < number:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupt_stops_all_jobs(number, tmp_path):
+    study = endless(tmp_path / "study")
+    process = started(study, 2)
     time.sleep(3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, "")
     assert trainings(study) == []
     assert not list((study.folder / "runs").glob("*/*"))
+
+
+@pytest.mark.parametrize("rerun", ["stages.mend", "stages.jobs"])
+def test_what_killed_jobs_left_is_waited_for(rerun, serial, tmp_path):
+    study = repository(tmp_path / "study")
+    process = started(study, 2)
+    process.kill()
+    process.communicate()
+    again = study.start("python", "-m", rerun, *(["2"] if rerun == "stages.jobs" else []))
+    said = again.stderr.readline()
+    assert said == f"make train ({process.pid}), or what it left when it was killed, is at work; waiting for its end\n"
+    output, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert trainings(study) == []
+    if rerun == "stages.jobs":
+        assert "train: 2 of 2 stages done" in output  # the others were done by what was left
+    study.ok("dvc", "repro")
+    assert contents(study.folder) == contents(serial.folder)
 
 
 def trainings(study: Study) -> list[psutil.Process]:
@@ -97,7 +129,16 @@ def test_shares_of_cores():
     assert jobs._share([], 0, 2) == []
 
 
-def test_a_number_of_jobs_that_is_none_is_said(tmp_path):
-    study = Study(tmp_path)
-    done = study.stage("jobs", "0")
-    assert (done.returncode, done.stderr) == (1, "error: jobs must be at least 1, but is 0\n")
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["0"], "jobs must be at least 1, but is 0"),
+        (["-1"], "jobs must be at least 1, but is -1"),
+        (["many"], "argument jobs: invalid int value: 'many'"),
+        ([], "the following arguments are required: jobs"),
+        (["2", "3"], "unrecognized arguments: 3"),
+    ],
+)
+def test_a_number_of_jobs_that_is_none_is_said(arguments, error, tmp_path):
+    done = Study(tmp_path).stage("jobs", *arguments)
+    assert (done.returncode, done.stderr) == (1, f"error: {error}\n")

@@ -7,9 +7,10 @@ hash of (key, sample, head, row, column), so that they are the same in both pass
 """
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from stages.train.compiled import njit
 from stages.train.exponential import exp, float32_of_bits
 from stages.train.microkernel import COLUMNS, ROWS, multiply
 

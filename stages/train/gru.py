@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from stages.train.compiled import njit
 from stages.train.exponential import exp
 from stages.train.microkernel import COLUMNS, product
 

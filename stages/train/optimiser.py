@@ -5,8 +5,9 @@ Written out because torch's own know nothing of runs, and their first use import
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from stages.train.compiled import njit
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8

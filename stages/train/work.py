@@ -1,9 +1,10 @@
 """`.work/`: checkpoints and results of runs, and who is at work on what.
 
 A run's files lie in `.work/<digest>/`: `seed<S>_fold<F>.checkpoint` while it is trained, then `seed<S>_fold<F>.result`.
-The digest is of all that a run depends on, so that files of other code, params or data are never used. Copies of the
-project that DVC makes for experiments share the `.work/` of the project. All of it may be deleted while nothing trains
-(`make clean-work`); what is old or too much is removed when a training begins (`train.work` in params.yaml).
+The digest is of all that a run depends on, so that files of other code, params or data are never used. Compiled loops
+have digests of their own (`compiled.py`). Copies that DVC makes for experiments share the project's `.work/`. All of it
+may be deleted while nothing trains (`make clean-work`); what is old or too much is removed when a training begins
+(`train.work` in params.yaml).
 """
 
 import hashlib
@@ -48,12 +49,12 @@ class Record:
     arrays: dict[str, np.ndarray]
 
 
-def shared() -> Path:
+def shared(project: Path = Path()) -> Path:
     """The project's `.work/`, also from a copy that `dvc exp run --temp` or a queue has made in `.dvc/tmp/exps/`."""
-    for folder in Path.cwd().parents:
+    for folder in project.absolute().parents:
         if folder.parts[-3:] == (".dvc", "tmp", "exps"):
             return folder.parents[2] / OWN
-    return OWN.absolute()
+    return project.absolute() / OWN
 
 
 class Work:
@@ -77,20 +78,20 @@ class Work:
 
     def result(self, key: Key) -> Record | None:
         """What a run that has ended left, if it is there and whole."""
-        return _read(self._path(key, "result"))
+        return read_record(self._path(key, "result"))
 
     def write_result(self, key: Key, result: Record) -> None:
         """Keep what a run that has ended left; its checkpoint goes."""
-        _write(self._path(key, "result"), result)
+        write_record(self._path(key, "result"), result)
         self._path(key, "checkpoint").unlink(missing_ok=True)
 
     def checkpoint(self, key: Key) -> Record | None:
         """Where a run was after one of its epochs, if that is there and whole."""
-        return _read(self._path(key, "checkpoint"))
+        return read_record(self._path(key, "checkpoint"))
 
     def write_checkpoint(self, key: Key, checkpoint: Record) -> None:
         """Keep where a run is, instead of where it was before."""
-        _write(self._path(key, "checkpoint"), checkpoint)
+        write_record(self._path(key, "checkpoint"), checkpoint)
 
     def note_written(self, seed: int, *, runs: int, seconds: float) -> None:
         """Note that a seed's outputs are written, by a stage that has trained some runs and taken some seconds."""
@@ -164,8 +165,8 @@ def remove_old(limits: params.WorkLimits) -> None:
     """
     now, kept = time.time(), []
     for folder in (path for path in shared().glob("*") if len(path.name) == 32 and path.is_dir()):
-        sizes, times = zip(*((s.st_size, s.st_mtime) for s in _stats(folder)), strict=True)
-        kept.append((max(times), sum(sizes), folder))
+        stats = _stats(folder)
+        kept.append((max((s.st_mtime for s in stats), default=now), sum(s.st_size for s in stats), folder))
     total = sum(size for _, size, _ in kept)
     for used, size, folder in sorted(kept):
         too_old, too_much = now - used > 86400 * limits.days, total > 2**30 * limits.gib
@@ -198,7 +199,7 @@ def _hash(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, record: Record) -> None:
+def write_record(path: Path, record: Record) -> None:
     """The SHA-256 of all that follows, then arrays and JSON as safetensors."""
     text = np.frombuffer(json.dumps(record.values).encode(), np.uint8)
     content = safetensors.save(record.arrays | {_VALUES: text})
@@ -207,8 +208,8 @@ def _write(path: Path, record: Record) -> None:
         file.write(content)
 
 
-def _read(path: Path) -> Record | None:
-    """What `_write` wrote; a file that is not so is reported and removed."""
+def read_record(path: Path) -> Record | None:
+    """What `write_record` wrote; a file that is not so is reported and removed."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -226,8 +227,13 @@ def _read(path: Path) -> Record | None:
 
 
 def _stats(folder: Path) -> list[os.stat_result]:
-    """Of a folder and its files."""
-    return [path.stat() for path in (folder, *folder.iterdir())]
+    """Of a folder and its files, but for those that another process removes meanwhile."""
+    found = []
+    with suppress(FileNotFoundError):
+        for path in (folder, *folder.iterdir()):
+            with suppress(FileNotFoundError):
+                found.append(path.stat())
+    return found
 
 
 def _trained_now(digest: str) -> bool:

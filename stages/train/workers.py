@@ -54,8 +54,8 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work, plac
         ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(pending, reports)) as pool,
         Progress(variant, keys, place) as progress,
     ):
-        futures = [pool.submit(_train, variant, config, work, together) for _ in range(number)]
         try:
+            futures = [pool.submit(_train, variant, config, work, together) for _ in range(number)]
             _follow(futures, reports, progress)
         except BaseException as error:
             for worker in multiprocessing.active_children():
