@@ -24,7 +24,6 @@ ray: setup
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-ray.txt -c constraints.txt
 
 repro: setup
-	python -m stages.params
 	python -m stages.mend
 	dvc repro
 

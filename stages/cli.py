@@ -54,4 +54,5 @@ def _alone() -> AbstractContextManager[bool]:
     stage = os.environ.get("DVC_STAGE")
     if stage is None:
         return nullcontext(True)
-    return files.lock(Path(".work/locks") / stage, f"{stage}: another process ({{owner}}) runs it; waiting for its end")
+    name = stage.replace("/", "_")  # of params that nobody has checked, if `plan` was passed over
+    return files.lock(Path(".work/locks") / name, f"{stage}: another process ({{owner}}) runs it; waiting for its end")

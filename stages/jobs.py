@@ -38,7 +38,7 @@ def main() -> None:
             signal.signal(ending, signal.default_int_handler)
     with mend.jobs_lock(), Jobs(number, config) as jobs:
         mend.mend()
-        jobs.ask("repro", "--quiet", "split")
+        jobs.ask("repro", "--quiet", "plan", "split")
         stages = _stale(config, json.loads(jobs.ask("status", "--json")))
         failures = jobs.run(stages)
     for stage, output in failures.items():

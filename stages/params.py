@@ -1,5 +1,6 @@
 """The typed, validated view of `params.yaml`. `python -m stages.params` checks the file and says what is wrong."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -341,9 +342,14 @@ def load(path: Path = PATH) -> Params:
 
 
 def main() -> None:
-    """Check `params.yaml` and the registry of fusions."""
+    """Check `params.yaml` and the registry of fusions; warn where the values are those of a killed experiment."""
+    from stages import mend  # which no stage needs
+
     load()
     variants.check()
+    warning = mend.killed_experiment()
+    if warning:
+        print(warning, file=sys.stderr)
 
 
 def _explain(error: dict) -> str:

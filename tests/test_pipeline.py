@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import subprocess
 import time
+from contextlib import suppress
 
 import pandas as pd
 import pytest
@@ -111,9 +113,14 @@ def test_queued_experiments_run_side_by_side_and_share_what_is_trained(repositor
     for name, margin in (("one", 0.02), ("two", 0.03)):  # what differs is nothing to the training
         own = ["-n", name, "-S", f"compare.margin={margin}"]
         repository.ok("dvc", "exp", "run", "--queue", *own, *settings, "train@self_tva-1")
-    repository.ok("dvc", "queue", "start", "-j", "2")
-    while re.search("Queued|Running", repository.ok("dvc", "queue", "status")):
+    workers = repository.start("dvc", "queue", "start", "-j", "2")
+    for _ in range(300):
         time.sleep(1)
+        if not re.search("Queued|Running", repository.ok("dvc", "queue", "status")):
+            break
+    repository.ok("dvc", "queue", "stop")  # DVC's workers may miss that there is nothing left to do
+    with suppress(subprocess.TimeoutExpired):
+        workers.communicate(timeout=60)
     assert repository.ok("dvc", "queue", "status").count("Success") == 2
     trained = set(repository.folder.glob(".work/*/*.result")) - before
     assert sorted(path.name for path in trained) == [f"seed1_fold{fold}.result" for fold in range(1, 6)]

@@ -3,7 +3,6 @@
 Runs of small models are trained several at once: then those of the next seeds too, whose stages find them done.
 """
 
-import argparse
 import re
 import sys
 from contextlib import ExitStack, suppress
@@ -44,7 +43,7 @@ def main() -> None:
 
 def _options() -> tuple[str, int]:
     """The variant and the seed that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
+    parser = cli.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--seed", required=True)
     options = parser.parse_args()
