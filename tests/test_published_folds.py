@@ -465,3 +465,19 @@ def test_contradictions_are_counted_where_they_are_no_errors(published, tmp_path
         f"warning: {published}: folders contradict each other: 3 of 142 utterances are not in all of them; the first: "
         f"{published}/fold02/train_label.npy: row 6: an utterance must have the same label in each folder"
     ) in capsys.readouterr().err
+
+
+def test_word_vectors_of_the_folds_that_differ(published, tmp_path, capsys):
+    vectors = np.load(published / "W_embedding.npy")
+    for folder in published.glob("fold*"):
+        np.save(folder / "W_embedding.npy", vectors + (folder.name == "fold03"))
+    with pytest.raises(UserError, match=r"fold03/W_embedding.npy: must equal the first fold's, but has other numbers"):
+        prepare(published, tmp_path / "out")
+    prepared = prepare(published, tmp_path / "out", strict=False)
+    np.testing.assert_array_equal(prepared.embedding, vectors)
+    assert "fold03/W_embedding.npy: must equal the first fold's, but has other numbers; the first fold's is used" in (
+        capsys.readouterr().err
+    )
+    np.save(published / "fold03/W_embedding.npy", vectors[:-1])
+    with pytest.raises(UserError, match=r"but has shape \(28, 3\) and not \(29, 3\)"):
+        prepare(published, tmp_path / "out", strict=False)

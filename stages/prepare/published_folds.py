@@ -188,7 +188,7 @@ def write(corpus: Corpus, folder: Path) -> None:
         `corpus.strict`); names the file, row and rule.
     """
     paths = _folders(Path(corpus.root))
-    embedding = _embedding(paths)
+    embedding = _embedding(paths, strict=corpus.strict)
     parts = [_open_part(i, path, name) for i, path in enumerate(paths, start=1) for name in PARTS]
     _check_same_shapes(parts)
     for part in parts:
@@ -358,8 +358,8 @@ def _integers(array: Array) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _embedding(folders: list[Path]) -> np.ndarray:
-    """`W_embedding.npy`, beside the arrays or one folder up; all copies must agree."""
+def _embedding(folders: list[Path], *, strict: bool) -> np.ndarray:
+    """`W_embedding.npy`, beside the arrays or one folder up; where copies differ, the first, with a warning."""
     first = None
     for folder in folders:
         path = folder / "W_embedding.npy"
@@ -370,7 +370,12 @@ def _embedding(folders: list[Path]) -> np.ndarray:
         if first is None:
             first = values
         elif not np.array_equal(first, values):
-            raise UserError(f"{array.path}: must equal the first fold's, but differs")
+            same_shape = first.shape == values.shape
+            differing = "other numbers" if same_shape else f"shape {values.shape} and not {first.shape}"
+            message = f"{array.path}: must equal the first fold's, but has {differing}"
+            if strict or not same_shape:
+                raise UserError(f"{message}; corpus.strict: false takes the first fold's for numbers that differ")
+            print(f"warning: {message}; the first fold's is used", file=sys.stderr)
     return first
 
 
