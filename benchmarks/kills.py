@@ -87,9 +87,8 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
         done, output = finish(process)
         assert done or signalled not in (None, "SIGSTOP"), f"{command} failed:\n{output}"
         note(counts, signalled and f"{signalled} to {victim} in {command}", output)
-        if signalled:
-            left -= 1
-        elif command == "dvc":
+        left -= bool(signalled)
+        if done and command == "dvc":
             assert contents(study) == undisturbed, "a disturbed study differs"
             counts["studies completed, all equal to the undisturbed one"] += 1
             if not left:
