@@ -1,6 +1,5 @@
 """Damaged, missing and foreign files in `runs/` and `metrics/` are said in one line and never become a score."""
 
-import json
 import random
 import re
 import shutil
@@ -31,21 +30,18 @@ def made_up(tmp_path_factory) -> Path:
     """A study of two variants and seeds with two folds of five test utterances, as if trained, and its scores."""
     folder = tmp_path_factory.mktemp("study")
     names = [f"u{i:02d}" for i in range(30)]
-    corpus = features.Features(
-        meta=features.Meta(corpus="made up", classes=CLASSES, longest={}),
-        utterance_id=np.array(names),
-        label=np.arange(30) % 3,
-        sequences={},
-        embedding=np.zeros((1, 1)),
-    )
-    utterances = pd.DataFrame({"utterance_id": names, "speaker": "", "session": "", "dialogue": ""})
     tested = {1: np.arange(0, 5), 2: np.arange(11, 16)}
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        features.FOLDER.mkdir(parents=True)
-        (features.FOLDER / "meta.json").write_text(json.dumps(vars(corpus.meta)))
-        utterances.assign(label=np.array(CLASSES)[corpus.label]).to_csv(features.FOLDER / "utterances.csv", index=False)
+        writer = features.Writer(features.FOLDER, {"audio": 1, "video": 1})
+        for row, name in enumerate(names):
+            utterance = dict.fromkeys(features.NAMES, "") | {"utterance_id": name, "label": row % 3}
+            frames, word = np.ones((1, 1)), np.ones(1, int)
+            writer.add(utterance, {"audio": frames, "video": frames, "text": word})
+        meta = features.Meta(corpus="made up", classes=CLASSES, longest=dict.fromkeys(features.SEQUENCES, 1))
+        writer.close(meta=meta, embedding=np.ones((2, 1)))
+        corpus = features.read()
         parts = [
             {"fold": fold, "utterance_id": name, "part": "test" if row in rows else "train"}
             for fold, rows in tested.items()

@@ -180,7 +180,7 @@ def test_a_lock_is_held_by_the_living_only(tmp_path, monkeypatch):
 def test_what_a_killed_dvc_leaves_is_waited_for(study, undisturbed, shell):
     study.environment["SHELL"] = shell
     study.make_repository()
-    study.ok("dvc", "repro", "split")
+    study.ok("dvc", "repro", "plan", "split")
     dvc = study.start("dvc", "repro", "-s", "train@self_tva-1")
     while not kept(study, "checkpoint"):
         assert dvc.poll() is None
