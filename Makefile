@@ -1,4 +1,5 @@
-# make repro: the study; make test: the tests. Both first set up .venv where it is missing or out of date.
+# make repro: the study; make test: the tests; make test-long: those that take minutes. Each first sets up .venv where it is
+# missing or out of date.
 # make train JOBS=n: the study's trainings, n stages at a time; make ray: what train.engine: ray needs;
 # make clean-work: remove checkpoints and results that wait in .work/, while nothing trains;
 # make experiments: a table of the experiments, with their scores and those of their params that differ.
@@ -7,7 +8,7 @@ IS_3_11 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 JOBS ?= 2
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup ray repro train test lint clean-work experiments
+.PHONY: setup ray repro train test test-long lint clean-work experiments
 
 setup: .venv/installed
 
@@ -34,7 +35,10 @@ clean-work:
 	rm -rf .work
 
 test: setup
-	python -m pytest --numprocesses auto --dist loadfile
+	python -m pytest --numprocesses auto --dist loadfile -m "not long"
+
+test-long: setup
+	python -m pytest -m long
 
 lint: setup
 	ruff check

@@ -19,6 +19,10 @@ SMALL = Sizes(audio=(19, 5), video=(7, 11), text=13, vocabulary=29, embedding=3,
 UTTERANCES = 140
 
 
+def pytest_configure(config) -> None:
+    config.addinivalue_line("markers", "long: takes minutes; `make test-long` runs it, `make test` leaves it out")
+
+
 def changed(document: dict, changes: dict) -> dict:
     """A document of params with some keys changed, written with `__` for the dots."""
     document = copy.deepcopy(document)

@@ -408,6 +408,7 @@ def test_an_experiment_that_was_killed_is_warned_of(study):
     assert not warned()
 
 
+@pytest.mark.long
 def test_twenty_signals_change_nothing(tmp_path):
     study = Study(tmp_path)
     study.make_repository()
