@@ -19,7 +19,8 @@ from itertools import product
 
 from tqdm import tqdm
 
-from stages import cli, mend, params
+from stages import mend, params
+from stages.common import cli
 
 DVC = [sys.executable, "-m", "dvc"]
 PATIENCE = 30  # seconds that an interrupted job has to end

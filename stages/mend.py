@@ -16,7 +16,8 @@ import psutil
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages import cli, files
+from stages import files
+from stages.common import cli
 
 LOCK = Path("dvc.lock")
 RWLOCKS = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock")

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from stages import cli, variants, yaml_file
+from stages import variants, yaml_file
+from stages.common import cli
 
 PATH = Path("params.yaml")
 

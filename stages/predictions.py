@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow
 from pyarrow import parquet
 
-from stages import cli, features
+from stages import features
+from stages.common import cli
 from stages.features import Features
 
 RUNS = Path("runs")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages import cli
+from stages.common import cli
 
 FILE = Path("metrics/scores.csv")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages import cli
+from stages.common import cli
 from stages.train import cluster as engine
 from stages.train import work
 from tests.conftest import Study

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
 from stages import features, params
-from stages.cli import UserError
+from stages.common.cli import UserError
 from stages.prepare import published_folds
 from stages.prepare.iemocap import CLASS_COUNTS
 from stages.train import data

@@ -23,7 +23,8 @@ import yaml
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from stages import cli, features, params
+from stages import features, params
+from stages.common import cli
 from stages.train import __main__ as stage
 from stages.train import data, protocol
 from stages.train.stack import Stack

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from stages import cli, features, files, params, predictions, scores
+from stages import features, files, params, predictions, scores
 from stages.aggregate import papers_tables
+from stages.common import cli
 
 METRICS = Path("metrics")
 

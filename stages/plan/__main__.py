@@ -7,7 +7,8 @@ Every train stage depends on its plan: DVC removes a stage's outputs and runs it
 import json
 from pathlib import Path
 
-from stages import cli, files, params, variants
+from stages import files, params, variants
+from stages.common import cli
 
 FOLDER = Path("data/plans")
 

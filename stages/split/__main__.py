@@ -1,6 +1,7 @@
 """`python -m stages.split`: write `data/folds.csv` from the prepared corpus."""
 
-from stages import cli, features, files, params
+from stages import features, files, params
+from stages.common import cli
 from stages.split import schemes
 
 

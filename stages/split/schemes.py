@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from stages.cli import UserError
+from stages.common.cli import UserError
 from stages.features import PARTS
 from stages.params import Split
 

@@ -12,7 +12,8 @@ import pandas as pd
 import psutil
 from safetensors.numpy import save_file
 
-from stages import cli, features, files, params, predictions, variants
+from stages import features, files, params, predictions, variants
+from stages.common import cli
 from stages.train import study
 from stages.train.work import WEIGHTS, Key, Work, remove_old
 

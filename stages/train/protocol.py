@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages import params, variants
-from stages.cli import UserError
+from stages.common.cli import UserError
 from stages.features import Features
 from stages.train import model, optimiser
 from stages.train.data import Batch, Batches, scaler

@@ -1,0 +1,1 @@
+"""What several stages use: params, the registry of variants, readers and writers, scores, tables, figures."""
