@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages import files
+from stages.common import files
 from stages.common.cli import UserError
 
 FOLDER = Path("data/features")

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from stages import files
+from stages.common import files
 
 matplotlib.rcdefaults()  # not a user's own settings: the same study gives the same bytes
 

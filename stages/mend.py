@@ -16,8 +16,7 @@ import psutil
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stages import files
-from stages.common import cli
+from stages.common import cli, files
 
 LOCK = Path("dvc.lock")
 RWLOCKS = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock")

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from stages import files
+from stages.common import files
 
 _FULL = "; nothing half-written is left: make room (`make clean-work` empties .work/), then run again"
 _CLOSED = "; nothing half-written is left: let this user write there, then run again"

@@ -23,7 +23,7 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps, loads
 
-from stages import files
+from stages.common import files
 from stages.train.work import Record, read_record, shared, write_record
 
 PROJECT = Path(__file__).parents[2]

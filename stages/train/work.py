@@ -23,7 +23,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from stages import features, files, params
+from stages import features, params
+from stages.common import files
 
 OWN = Path(".work")
 """Of this copy of the project: locks on its outputs, and logs."""
