@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from stages import figures
+from stages.common import figures
 from stages.params import Compare
 from stages.scores import METRICS
 from stages.ttest.report import label, pair, points
