@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from stages import tables
+from stages.common import tables
 from stages.prepare.iemocap import CLASS_COUNTS
 from stages.train.__main__ import cores
 from stages.ttest import bootstrap

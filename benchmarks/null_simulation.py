@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from stages import tables
+from stages.common import tables
 from stages.ttest import student
 from stages.ttest.power import Components, simulate
 

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.published_corpus import Sizes
 from benchmarks.step import BATCH, Runner, allocate_for
-from stages import tables
+from stages.common import tables
 
 TOGETHER = (1, 5, 10, 50)
 EPOCHS = 20

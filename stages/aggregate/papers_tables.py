@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import tables, variants
+from stages import variants
+from stages.common import tables
 from stages.scores import METRICS
 
 TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all modalities"}

@@ -13,8 +13,9 @@ from itertools import product
 import pandas as pd
 from scipy import stats
 
-from stages import tables, variants
+from stages import variants
 from stages.aggregate import papers_tables
+from stages.common import tables
 from stages.scores import METRICS
 from stages.ttest import student
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages import params, scores, tables
-from stages.common import cli
+from stages import params, scores
+from stages.common import cli, tables
 from stages.scores import METRICS
 from stages.ttest import report, student
 

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from stages import tables, variants
+from stages import variants
+from stages.common import tables
 from stages.params import Compare
 from stages.scores import METRICS
 
