@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stages import features, params, predictions, scores
+from stages import features, params, predictions
 from stages.aggregate import papers_tables
-from stages.common import cli, files
+from stages.common import cli, files, scores
 
 METRICS = Path("metrics")
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from stages import variants
 from stages.common import tables
-from stages.scores import METRICS
+from stages.common.scores import METRICS
 
 TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all modalities"}
 

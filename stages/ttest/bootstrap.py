@@ -10,7 +10,7 @@ speak of those. `docs/statistics.md` reports its coverage.
 import numpy as np
 import pandas as pd
 
-from stages.scores import METRICS
+from stages.common.scores import METRICS
 
 DRAWS, SEED = 2000, 0
 

@@ -16,7 +16,7 @@ from scipy import stats
 from stages import variants
 from stages.aggregate import papers_tables
 from stages.common import tables
-from stages.scores import METRICS
+from stages.common.scores import METRICS
 from stages.ttest import student
 
 FOLDS, TEST_TO_TRAIN = 5, 15 / 80

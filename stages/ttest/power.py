@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages import params, scores
-from stages.common import cli, tables
-from stages.scores import METRICS
+from stages import params
+from stages.common import cli, scores, tables
+from stages.common.scores import METRICS
 from stages.ttest import report, student
 
 SEEDS, FOLDS = (1, 3, 5, 10, 20, 50), (5, 10, 20)
