@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import features, params, predictions
-from stages.common import scores
+from stages import features, params
+from stages.common import predictions, scores
 from stages.prepare import synthetic
 from stages.split import schemes
 from stages.train import protocol

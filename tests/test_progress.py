@@ -2,7 +2,8 @@
 
 import pytest
 
-from stages import features, params, predictions
+from stages import features, params
+from stages.common import predictions
 from stages.train import study, work
 from stages.train.progress import Progress
 from stages.train.protocol import Standing

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stages import features, params, predictions
+from stages import features, params
 from stages.aggregate import papers_tables
-from stages.common import cli, files, scores
+from stages.common import cli, files, predictions, scores
 
 METRICS = Path("metrics")
 

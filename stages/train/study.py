@@ -6,7 +6,8 @@ from itertools import product
 
 import psutil
 
-from stages import features, params, predictions, variants
+from stages import features, params, variants
+from stages.common import predictions
 from stages.train.work import Key, Work
 
 
