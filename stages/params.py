@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from stages import variants, yaml_file
-from stages.common import cli
+from stages import variants
+from stages.common import cli, yaml_file
 
 PATH = Path("params.yaml")
 
