@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import features, params
-from stages.common import predictions, scores
+from stages import features
+from stages.common import params, predictions, scores
 from stages.prepare import synthetic
 from stages.split import schemes
 from stages.train import protocol

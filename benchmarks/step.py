@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes
-from stages import params, variants
-from stages.common import tables
+from stages import variants
+from stages.common import params, tables
 from stages.train import model, optimiser, workers
 from stages.train.stack import Stack
 from tests.oracle import PlainModel

@@ -23,8 +23,7 @@ import torch
 from benchmarks.kills import begin_anew
 from benchmarks.published_corpus import parts
 from benchmarks.step import BATCH, Runner, allocate_for
-from stages import params
-from stages.common import tables
+from stages.common import params, tables
 from stages.prepare.iemocap import CLASS_COUNTS
 
 ROOT = Path(__file__).parents[1]

@@ -19,8 +19,8 @@ from itertools import product
 
 from tqdm import tqdm
 
-from stages import mend, params
-from stages.common import cli
+from stages import mend
+from stages.common import cli, params
 
 DVC = [sys.executable, "-m", "dvc"]
 PATIENCE = 30  # seconds that an interrupted job has to end

@@ -19,8 +19,8 @@ import torch
 import zc.lockfile
 
 from benchmarks import kills
-from stages import mend, params
-from stages.common import cli, files
+from stages import mend
+from stages.common import cli, files, params
 from stages.train import work, workers
 from tests.conftest import ROOT, Study
 

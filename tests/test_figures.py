@@ -13,8 +13,8 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from stages import params, variants
-from stages.common import figures, scores
+from stages import variants
+from stages.common import figures, params, scores
 from stages.confusion import __main__ as confusion
 from stages.confusion import drawing
 from stages.ttest import drawing as ttest_drawing

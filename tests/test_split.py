@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import params
+from stages.common import params
 from stages.common.cli import UserError
 from stages.split import schemes
 

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestCentroid
 
-from stages import features, params
-from stages.common import predictions, scores
+from stages import features
+from stages.common import params, predictions, scores
 from stages.prepare import synthetic
 from stages.prepare.iemocap import CLASS_COUNTS
 from stages.split import schemes

@@ -23,8 +23,8 @@ import yaml
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from stages import features, params
-from stages.common import cli
+from stages import features
+from stages.common import cli, params
 from stages.train import __main__ as stage
 from stages.train import data, protocol
 from stages.train.stack import Stack

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from stages import params
-from stages.common import scores
-from stages.params import Compare
+from stages.common import params, scores
+from stages.common.params import Compare
 from stages.ttest import bootstrap, comparisons, drawing, papers_claims, power, report, student
 
 SETTINGS = Compare(pairs="auto", margin=0.01, alpha=0.05)

@@ -7,8 +7,8 @@ Every train stage depends on its plan: DVC removes a stage's outputs and runs it
 import json
 from pathlib import Path
 
-from stages import params, variants
-from stages.common import cli, files
+from stages import variants
+from stages.common import cli, files, params
 
 FOLDER = Path("data/plans")
 

@@ -1,7 +1,7 @@
 """`python -m stages.prepare`: write `data/features/` from the corpus that `params.yaml` names."""
 
-from stages import features, params
-from stages.common import cli, files
+from stages import features
+from stages.common import cli, files, params
 from stages.prepare import published_folds, synthetic
 
 SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}

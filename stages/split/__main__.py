@@ -1,7 +1,7 @@
 """`python -m stages.split`: write `data/folds.csv` from the prepared corpus."""
 
-from stages import features, params
-from stages.common import cli, files
+from stages import features
+from stages.common import cli, files, params
 from stages.split import schemes
 
 

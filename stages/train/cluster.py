@@ -20,8 +20,8 @@ try:
 except ImportError:
     ray = None
 
-from stages import features, params
-from stages.common import cli
+from stages import features
+from stages.common import cli, params
 from stages.train import ENVIRONMENT, protocol, workers
 from stages.train.progress import Progress
 from stages.train.protocol import Standing

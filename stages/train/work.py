@@ -23,8 +23,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from stages import features, params
-from stages.common import files
+from stages import features
+from stages.common import files, params
 
 OWN = Path(".work")
 """Of this copy of the project: locks on its outputs, and logs."""

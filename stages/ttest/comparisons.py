@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
+from stages.common.params import Compare
 from stages.common.scores import METRICS
-from stages.params import Compare
 from stages.ttest import bootstrap, student
 
 COLUMNS = {

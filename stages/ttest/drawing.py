@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from stages.common import figures
+from stages.common.params import Compare
 from stages.common.scores import METRICS
-from stages.params import Compare
 from stages.ttest.report import label, pair, points
 
 LOOKS = {

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from stages import params
-from stages.common import cli, scores, tables
+from stages.common import cli, params, scores, tables
 from stages.common.scores import METRICS
 from stages.ttest import report, student
 

@@ -4,8 +4,8 @@ import pandas as pd
 
 from stages import variants
 from stages.common import tables
+from stages.common.params import Compare
 from stages.common.scores import METRICS
-from stages.params import Compare
 
 PAPERS = (
     "The test of the paper treats all runs as independent. They are not: folds share training data, seeds of one fold "

@@ -1,4 +1,4 @@
-"""The typed, validated view of `params.yaml`. `python -m stages.params` checks the file and says what is wrong."""
+"""The typed, validated view of `params.yaml`. `python -m stages.common.params` checks the file and says what is wrong."""
 
 import sys
 from collections import Counter
