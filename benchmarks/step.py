@@ -19,8 +19,7 @@ from torch.nn import functional as F
 
 from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes
-from stages import variants
-from stages.common import params, tables
+from stages.common import params, tables, variants
 from stages.train import model, optimiser, workers
 from stages.train.stack import Stack
 from tests.oracle import PlainModel

@@ -5,7 +5,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
-from stages.variants import MODALITIES, parse
+from stages.common.variants import MODALITIES, parse
 
 FUSIONS = ("cross", "self", "cross_nosp", "self_nosp", "crossself")
 """The fusions that the plain model knows: the paper's."""

@@ -13,8 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from stages import variants
-from stages.common import figures, params, scores
+from stages.common import figures, params, scores, variants
 from stages.confusion import __main__ as confusion
 from stages.confusion import drawing
 from stages.ttest import drawing as ttest_drawing
@@ -121,7 +120,7 @@ def test_no_two_fusions_look_alike_and_another_one_changes_none(monkeypatch):
 
 
 def test_the_registry_needs_no_library_that_draws():
-    code = "import sys, stages.variants; sys.exit('matplotlib' in sys.modules or 'seaborn' in sys.modules)"
+    code = "import sys, stages.common.variants; sys.exit('matplotlib' in sys.modules or 'seaborn' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from numba import njit
 
-from stages import variants
-from stages.common import params
+from stages.common import params, variants
 from stages.train import exponential, fusion, layers, model
 from stages.train.gru import BidirectionalGRU
 from stages.train.stack import Stack

@@ -13,8 +13,7 @@ from dvc.utils.serialize import load_yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages import variants
-from stages.common import params, yaml_file
+from stages.common import params, variants, yaml_file
 from stages.common.cli import UserError
 from tests.conftest import changed
 

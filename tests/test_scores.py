@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from stages import features, variants
+from stages import features
 from stages.aggregate import papers_tables
-from stages.common import predictions, scores, tables
+from stages.common import predictions, scores, tables, variants
 from stages.confusion.__main__ import groups
 
 CLASSES = ["a", "b", "c"]

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import variants
-from stages.common import tables
+from stages.common import tables, variants
 from stages.common.scores import METRICS
 
 TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all modalities"}

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from stages import variants
-from stages.common import cli, yaml_file
+from stages.common import cli, variants, yaml_file
 
 PATH = Path("params.yaml")
 
@@ -234,7 +233,7 @@ class Compare(Section):
     """The tests between variants (`docs/statistics.md`)."""
 
     pairs: Literal["auto"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-    """The family of comparisons, [a, b] each; auto: those of the study's variants that stages/variants.py names."""
+    """The family of comparisons, [a, b] each; auto: those of the study's variants that stages/common/variants.py names."""
     margin: Annotated[float, Field(gt=0, lt=1)]
     """Differences smaller than this are of no interest: .01 is one point."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)]

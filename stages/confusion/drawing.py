@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from stages import variants
-from stages.common import figures
+from stages.common import figures, variants
 
 COLOURS = colormaps["YlGnBu"].with_extremes(bad="0.85")
 """From light to dark for all kinds of colour vision, and in print; grey where there is nothing to take a share of."""

@@ -7,8 +7,7 @@ Every train stage depends on its plan: DVC removes a stage's outputs and runs it
 import json
 from pathlib import Path
 
-from stages import variants
-from stages.common import cli, files, params
+from stages.common import cli, files, params, variants
 
 FOLDER = Path("data/plans")
 

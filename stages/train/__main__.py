@@ -12,8 +12,8 @@ import pandas as pd
 import psutil
 from safetensors.numpy import save_file
 
-from stages import features, variants
-from stages.common import cli, files, params, predictions
+from stages import features
+from stages.common import cli, files, params, predictions, variants
 from stages.train import study
 from stages.train.work import WEIGHTS, Key, Work, remove_old
 

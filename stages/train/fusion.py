@@ -1,7 +1,7 @@
 """The fusion mechanisms: encodings of some modalities → one vector an utterance.
 
 A mechanism is a function (modalities, sizes) → module. The module has a `size` and maps `Encodings` to [R, B, size],
-for R runs at once: `layers.py` has its `Linear` and `Dropout`. `stages/variants.py` gives it its name.
+for R runs at once: `layers.py` has its `Linear` and `Dropout`. `stages/common/variants.py` gives it its name.
 """
 
 import math

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stages import variants
-from stages.common import params
+from stages.common import params, variants
 from stages.train import fusion
 from stages.train.gru import BidirectionalGRU
 from stages.train.layers import Dropout, Linear, filled, linear

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages import variants
-from stages.common import params
+from stages.common import params, variants
 from stages.common.cli import UserError
 from stages.features import Features
 from stages.train import model, optimiser

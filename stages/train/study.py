@@ -6,8 +6,8 @@ from itertools import product
 
 import psutil
 
-from stages import features, variants
-from stages.common import params, predictions
+from stages import features
+from stages.common import params, predictions, variants
 from stages.train.work import Key, Work
 
 

@@ -13,9 +13,8 @@ from itertools import product
 import pandas as pd
 from scipy import stats
 
-from stages import variants
 from stages.aggregate import papers_tables
-from stages.common import tables
+from stages.common import tables, variants
 from stages.common.scores import METRICS
 from stages.ttest import student
 

@@ -2,8 +2,7 @@
 
 import pandas as pd
 
-from stages import variants
-from stages.common import tables
+from stages.common import tables, variants
 from stages.common.params import Compare
 from stages.common.scores import METRICS
 

@@ -154,7 +154,7 @@ def check() -> None:
     builders = {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     labels = [fusion.label for fusion in FUSIONS.values()]
     for name, fusion in FUSIONS.items():
-        place = f"stages/variants.py: FUSIONS[{name!r}]"
+        place = f"stages/common/variants.py: FUSIONS[{name!r}]"
         if not re.fullmatch("[a-z0-9]+(_[a-z0-9]+)?", name):
             raise UserError(f"{place}: a name must be lower-case letters and digits, then perhaps _ and an option")
         if fusion.builder not in builders:
