@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import features
-from stages.common import params, predictions, scores
+from stages.common import features, params, predictions, scores
 from stages.prepare import synthetic
 from stages.split import schemes
 from stages.train import protocol

@@ -21,8 +21,7 @@ import yaml
 
 from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes, parts, size_in_bytes, write
-from stages import features
-from stages.common import params
+from stages.common import features, params
 from stages.prepare.iemocap import CLASS_COUNTS
 
 ROOT = Path(__file__).parents[1]

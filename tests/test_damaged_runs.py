@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages import features
 from stages.aggregate import __main__ as aggregate
-from stages.common import cli, predictions, scores
+from stages.common import cli, features, predictions, scores
 from stages.confusion import __main__ as confusion
 from stages.headline import __main__ as headline
 from stages.ttest import __main__ as ttest

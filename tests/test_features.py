@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import features
+from stages.common import features
 from stages.common.cli import UserError
 
 CLASSES = ["angry", "sad", "so-so"]

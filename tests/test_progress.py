@@ -2,8 +2,7 @@
 
 import pytest
 
-from stages import features
-from stages.common import params, predictions
+from stages.common import features, params, predictions
 from stages.train import study, work
 from stages.train.progress import Progress
 from stages.train.protocol import Standing

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
-from stages import features
-from stages.common import params
+from stages.common import features, params
 from stages.common.cli import UserError
 from stages.prepare import published_folds
 from stages.prepare.iemocap import CLASS_COUNTS

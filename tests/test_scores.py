@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from stages import features
 from stages.aggregate import papers_tables
-from stages.common import predictions, scores, tables, variants
+from stages.common import features, predictions, scores, tables, variants
 from stages.confusion.__main__ import groups
 
 CLASSES = ["a", "b", "c"]

@@ -7,8 +7,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestCentroid
 
-from stages import features
-from stages.common import params, predictions, scores
+from stages.common import features, params, predictions, scores
 from stages.prepare import synthetic
 from stages.prepare.iemocap import CLASS_COUNTS
 from stages.split import schemes

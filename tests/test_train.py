@@ -23,8 +23,7 @@ import yaml
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from stages import features
-from stages.common import cli, params
+from stages.common import cli, features, params
 from stages.train import __main__ as stage
 from stages.train import data, protocol
 from stages.train.stack import Stack

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from stages import features
 from stages.aggregate import papers_tables
-from stages.common import cli, files, params, predictions, scores
+from stages.common import cli, features, files, params, predictions, scores
 
 METRICS = Path("metrics")
 

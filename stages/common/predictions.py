@@ -12,9 +12,8 @@ import pandas as pd
 import pyarrow
 from pyarrow import parquet
 
-from stages import features
-from stages.common import cli
-from stages.features import Features
+from stages.common import cli, features
+from stages.common.features import Features
 
 RUNS = Path("runs")
 FILE = "predictions.parquet"

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from stages import features
-from stages.common import cli, figures, files, params, predictions, scores, variants
+from stages.common import cli, features, figures, files, params, predictions, scores, variants
 from stages.confusion import drawing
 
 PLOTS = Path("plots")

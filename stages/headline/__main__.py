@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import features
-from stages.common import cli, files, params, predictions, scores
+from stages.common import cli, features, files, params, predictions, scores
 
 METRICS, PLOTS = Path("metrics/headline.json"), Path("plots/headline")
 SCORES, CURVES = ["accuracy", "balanced_accuracy", "macro_f1"], ["train_loss", "dev_loss", "dev_accuracy"]

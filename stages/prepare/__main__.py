@@ -1,7 +1,6 @@
 """`python -m stages.prepare`: write `data/features/` from the corpus that `params.yaml` names."""
 
-from stages import features
-from stages.common import cli, files, params
+from stages.common import cli, features, files, params
 from stages.prepare import published_folds, synthetic
 
 SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}

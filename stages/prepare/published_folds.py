@@ -26,8 +26,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages.common.cli import UserError
+from stages.common.features import PARTS, SEQUENCES, Array, Meta, Writer, checked_sequence, open_array, to_float32
 from stages.common.params import Corpus
-from stages.features import PARTS, SEQUENCES, Array, Meta, Writer, checked_sequence, open_array, to_float32
 from stages.prepare.iemocap import CLASS_COUNTS
 
 BLOCK_BYTES = 32 << 20  # of one array read at a time

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.common.features import Meta, Writer
 from stages.common.params import Corpus, Synthetic
-from stages.features import Meta, Writer
 from stages.prepare.iemocap import CLASS_COUNTS
 
 CLASSES = list(CLASS_COUNTS)

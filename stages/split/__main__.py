@@ -1,7 +1,6 @@
 """`python -m stages.split`: write `data/folds.csv` from the prepared corpus."""
 
-from stages import features
-from stages.common import cli, files, params
+from stages.common import cli, features, files, params
 from stages.split import schemes
 
 

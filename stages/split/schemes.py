@@ -5,8 +5,8 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from stages.common.cli import UserError
+from stages.common.features import PARTS
 from stages.common.params import Split
-from stages.features import PARTS
 
 
 def random(utterances: pd.DataFrame, config: Split) -> pd.DataFrame:

@@ -12,8 +12,7 @@ import pandas as pd
 import psutil
 from safetensors.numpy import save_file
 
-from stages import features
-from stages.common import cli, files, params, predictions, variants
+from stages.common import cli, features, files, params, predictions, variants
 from stages.train import study
 from stages.train.work import WEIGHTS, Key, Work, remove_old
 

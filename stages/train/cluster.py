@@ -20,8 +20,7 @@ try:
 except ImportError:
     ray = None
 
-from stages import features
-from stages.common import cli, params
+from stages.common import cli, features, params
 from stages.train import ENVIRONMENT, protocol, workers
 from stages.train.progress import Progress
 from stages.train.protocol import Standing

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.features import Features, Ragged
+from stages.common.features import Features, Ragged
 from stages.train.layers import ALIGNED
 
 CHUNK = 1 << 20  # frames that the scaler reads at a time

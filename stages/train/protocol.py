@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from stages.common import params, variants
 from stages.common.cli import UserError
-from stages.features import Features
+from stages.common.features import Features
 from stages.train import model, optimiser
 from stages.train.data import Batch, Batches, scaler
 from stages.train.stack import Stack

@@ -6,8 +6,7 @@ from itertools import product
 
 import psutil
 
-from stages import features
-from stages.common import params, predictions, variants
+from stages.common import features, params, predictions, variants
 from stages.train.work import Key, Work
 
 

@@ -23,8 +23,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from stages import features
-from stages.common import files, params
+from stages.common import features, files, params
 
 OWN = Path(".work")
 """Of this copy of the project: locks on its outputs, and logs."""

@@ -15,8 +15,7 @@ from multiprocessing.queues import Queue
 import pandas as pd
 import torch
 
-from stages import features
-from stages.common import cli, params
+from stages.common import cli, features, params
 from stages.train import protocol
 from stages.train.progress import Progress
 from stages.train.protocol import Standing

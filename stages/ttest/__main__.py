@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import features
-from stages.common import cli, figures, files, params, predictions, scores
+from stages.common import cli, features, figures, files, params, predictions, scores
 from stages.ttest import bootstrap, comparisons, drawing, report
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
