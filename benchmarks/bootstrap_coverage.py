@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from stages.common import tables
-from stages.prepare.iemocap import CLASS_COUNTS
+from stages.corpus.iemocap import CLASS_COUNTS
 from stages.train.__main__ import cores
 from stages.ttest import bootstrap
 

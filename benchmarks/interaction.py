@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.common import features, params, predictions, scores
-from stages.prepare import synthetic
+from stages.corpus import synthetic
 from stages.split import schemes
 from stages.train import protocol
 

@@ -22,7 +22,7 @@ import yaml
 from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes, parts, size_in_bytes, write
 from stages.common import features, params
-from stages.prepare.iemocap import CLASS_COUNTS
+from stages.corpus.iemocap import CLASS_COUNTS
 
 ROOT = Path(__file__).parents[1]
 FOLDS = 5
@@ -75,7 +75,7 @@ def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
 
 def measure_prepare() -> dict[str, float]:
     """Run `prepare` in this process."""
-    from stages.prepare.__main__ import main
+    from stages.corpus.__main__ import main
 
     started = time.monotonic()
     with redirect_stdout(sys.stderr):

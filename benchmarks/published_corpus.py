@@ -1,4 +1,4 @@
-"""Writes made-up corpora in the layout of the arrays that the paper used (`stages/prepare/published_folds.py`)."""
+"""Writes made-up corpora in the layout of the arrays that the paper used (`stages/corpus/published_folds.py`)."""
 
 from dataclasses import dataclass
 from pathlib import Path

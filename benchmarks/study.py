@@ -24,7 +24,7 @@ from benchmarks.kills import begin_anew
 from benchmarks.published_corpus import parts
 from benchmarks.step import BATCH, Runner, allocate_for
 from stages.common import params, tables
-from stages.prepare.iemocap import CLASS_COUNTS
+from stages.corpus.iemocap import CLASS_COUNTS
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 20

@@ -31,7 +31,7 @@ def local(tmp_path_factory) -> Study:
     """One variant and seed of the default study, trained by the local engine."""
     study = Study(tmp_path_factory.mktemp("local"))
     study.set(seeds=[1], train__together=1, train__checkpoint_seconds=0.5, train__ray__retries=3)
-    study.ok("python", "-m", "stages.prepare")
+    study.ok("python", "-m", "stages.corpus")
     study.ok("python", "-m", "stages.split")
     study.ok(*COMMAND)
     study.set(train__engine="ray")

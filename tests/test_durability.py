@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory) -> Study:
         train__workers=2,
         train__together=2,
     )
-    study.ok("python", "-m", "stages.prepare")
+    study.ok("python", "-m", "stages.corpus")
     study.ok("python", "-m", "stages.split")
     study.ok(*COMMAND)
     return study
@@ -248,7 +248,7 @@ def test_a_full_disk_stops_the_preparation_cleanly(study, small_disk):
     assert len(done.stderr.splitlines()) == 1
     assert list((study.folder / "data").iterdir()) == []
     small_disk("data", "size=50m")
-    study.ok("python", "-m", "stages.prepare")
+    study.ok("python", "-m", "stages.corpus")
 
 
 @pytest.mark.parametrize("name", [".work", "runs"])

@@ -11,8 +11,8 @@ import pytest
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
 from stages.common import features, params
 from stages.common.cli import UserError
-from stages.prepare import published_folds
-from stages.prepare.iemocap import CLASS_COUNTS
+from stages.corpus import published_folds
+from stages.corpus.iemocap import CLASS_COUNTS
 from stages.train import data
 from tests.conftest import SMALL, UTTERANCES
 

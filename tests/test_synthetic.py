@@ -8,8 +8,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestCentroid
 
 from stages.common import features, params, predictions, scores
-from stages.prepare import synthetic
-from stages.prepare.iemocap import CLASS_COUNTS
+from stages.corpus import synthetic
+from stages.corpus.iemocap import CLASS_COUNTS
 from stages.split import schemes
 from stages.train import protocol
 

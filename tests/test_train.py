@@ -46,7 +46,7 @@ def trained(tmp_path_factory) -> Study:
         train__save_weights=True,
         train__workers=2,
     )
-    study.ok("python", "-m", "stages.prepare")
+    study.ok("python", "-m", "stages.corpus")
     study.ok("python", "-m", "stages.split")
     study.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
     return study

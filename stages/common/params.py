@@ -47,7 +47,7 @@ class Words(Section):
 
 
 class Synthetic(Section):
-    """The corpus that `stages/prepare/synthetic.py` generates; its docstring explains the two knobs."""
+    """The corpus that `stages/corpus/synthetic.py` generates; its docstring explains the two knobs."""
 
     seed: Seed
     utterances: Annotated[int, Field(ge=150, le=10**6)]

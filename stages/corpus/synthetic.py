@@ -27,7 +27,7 @@ import numpy as np
 
 from stages.common.features import Meta, Writer
 from stages.common.params import Corpus, Synthetic
-from stages.prepare.iemocap import CLASS_COUNTS
+from stages.corpus.iemocap import CLASS_COUNTS
 
 CLASSES = list(CLASS_COUNTS)
 SESSIONS, DIALOGUES = 5, 6  # sessions; dialogues in each

@@ -1,7 +1,7 @@
-"""`python -m stages.prepare`: write `data/features/` from the corpus that `params.yaml` names."""
+"""`python -m stages.corpus`: write `data/features/` from the corpus that `params.yaml` names."""
 
 from stages.common import cli, features, files, params
-from stages.prepare import published_folds, synthetic
+from stages.corpus import published_folds, synthetic
 
 SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from stages.common.cli import UserError
 from stages.common.features import PARTS, SEQUENCES, Array, Meta, Writer, checked_sequence, open_array, to_float32
 from stages.common.params import Corpus
-from stages.prepare.iemocap import CLASS_COUNTS
+from stages.corpus.iemocap import CLASS_COUNTS
 
 BLOCK_BYTES = 32 << 20  # of one array read at a time
 LARGEST = 2**53  # beyond it floats skip whole numbers
