@@ -85,7 +85,8 @@ def measure_prepare() -> dict[str, float]:
 
 def measure_epoch(variant: str) -> dict[str, float]:
     """Train fold 1 for two epochs in this process; the second one's cost."""
-    from stages.train import protocol, workers  # only here, so that the parent stays small
+    from stages.train import protocol
+    from stages.train.engine import workers  # only here, so that the parent stays small
 
     workers.keep_freed_memory()
     config = params.load()

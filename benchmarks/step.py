@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes
 from stages.common import params, tables, variants
-from stages.train import model, optimiser, workers
+from stages.train import model, optimiser
+from stages.train.engine import workers
 from stages.train.stack import Stack
 from tests.oracle import PlainModel
 

@@ -432,7 +432,7 @@ def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
         return 0.0
 
     monkeypatch.chdir(trained.folder)
-    monkeypatch.setattr("stages.train.workers.train", train)
+    monkeypatch.setattr("stages.train.engine.workers.train", train)
     config, folds = changed_params(trained, seeds=[11, 12], train__together=8), [1, 2]
     work = Work("self_t", config)
     stage._train("self_t", 11, work.unfinished(11, folds), folds, config, work)

@@ -77,7 +77,7 @@ def _train(
     if config.train.engine == "ray":
         from stages.train import cluster as engine
     else:
-        from stages.train import workers as engine
+        from stages.train.engine import workers as engine
 
     work.verify_features()
     room = engine.room(variant, config)

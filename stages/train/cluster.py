@@ -21,7 +21,8 @@ except ImportError:
     ray = None
 
 from stages.common import cli, features, params
-from stages.train import ENVIRONMENT, protocol, workers
+from stages.train import ENVIRONMENT, protocol
+from stages.train.engine import workers
 from stages.train.progress import Progress
 from stages.train.protocol import Standing
 from stages.train.study import Place

@@ -1,0 +1,1 @@
+"""The fusion mechanisms, one file each, and what they are made of."""

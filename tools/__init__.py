@@ -1,0 +1,1 @@
+"""What looks after DVC: parallel train stages and repair after a kill."""
