@@ -75,7 +75,7 @@ def _train(
     """
     # A stage whose runs are done need not wait for torch's import.
     if config.train.engine == "ray":
-        from stages.train import cluster as engine
+        from stages.train.engine import cluster as engine
     else:
         from stages.train.engine import workers as engine
 
