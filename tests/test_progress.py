@@ -4,7 +4,7 @@ import pytest
 
 from stages.common import features, params, predictions
 from stages.train import study, work
-from stages.train.progress import Progress
+from stages.train.engine.progress import Progress
 from stages.train.protocol import Standing
 from stages.train.study import Place, about
 

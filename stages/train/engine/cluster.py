@@ -23,7 +23,7 @@ except ImportError:
 from stages.common import cli, features, params
 from stages.train import ENVIRONMENT, protocol
 from stages.train.engine import workers
-from stages.train.progress import Progress
+from stages.train.engine.progress import Progress
 from stages.train.protocol import Standing
 from stages.train.study import Place
 from stages.train.work import Key, Record, Work, software

@@ -17,7 +17,7 @@ import torch
 
 from stages.common import cli, features, params
 from stages.train import protocol
-from stages.train.progress import Progress
+from stages.train.engine.progress import Progress
 from stages.train.protocol import Standing
 from stages.train.study import Place
 from stages.train.work import Key, Work, note_time
