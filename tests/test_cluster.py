@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from stages.common import cli
-from stages.train import work
 from stages.train.engine import cluster as engine
+from stages.train.engine import work
 from tests.conftest import Study
 
 pytest.importorskip("ray", reason="Ray is not installed: make ray")

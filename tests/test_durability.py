@@ -21,8 +21,7 @@ import zc.lockfile
 from benchmarks import kills
 from stages import mend
 from stages.common import cli, files, params
-from stages.train import work
-from stages.train.engine import workers
+from stages.train.engine import work, workers
 from tests.conftest import ROOT, Study
 
 COMMAND = ("python", "-m", "stages.train", "--variant", "self_tva", "--seed", "1")

@@ -26,8 +26,8 @@ from torch.nn import functional as F
 from stages.common import cli, features, params
 from stages.train import __main__ as stage
 from stages.train import data, protocol
+from stages.train.engine.work import Record, Work
 from stages.train.stack import Stack
-from stages.train.work import Record, Work
 from tests.conftest import Study, changed
 from tests.oracle import PlainModel, project_names
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from stages.common import cli, features, files, params, predictions, variants
 from stages.train import study
-from stages.train.work import WEIGHTS, Key, Work, remove_old
+from stages.train.engine.work import WEIGHTS, Key, Work, remove_old
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps, loads
 
 from stages.common import files
-from stages.train.work import Record, read_record, shared, write_record
+from stages.train.engine.work import Record, read_record, shared, write_record
 
 PROJECT = Path(__file__).parents[2]
 _CONTENT = "content"

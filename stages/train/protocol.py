@@ -17,8 +17,8 @@ from stages.common.cli import UserError
 from stages.common.features import Features
 from stages.train import model, optimiser
 from stages.train.data import Batch, Batches, scaler
+from stages.train.engine.work import WEIGHTS, Key, Record, Work
 from stages.train.stack import Stack
-from stages.train.work import WEIGHTS, Key, Record, Work
 
 MOST = 8
 """Runs trained together on a CPU at most: more gain nothing."""

@@ -7,7 +7,7 @@ from itertools import product
 import psutil
 
 from stages.common import features, params, predictions, variants
-from stages.train.work import Key, Work
+from stages.train.engine.work import Key, Work
 
 
 @dataclass(frozen=True, kw_only=True)

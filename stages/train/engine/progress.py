@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from stages.train import study
+from stages.train.engine.work import Key
 from stages.train.protocol import Standing
-from stages.train.work import Key
 
 
 @dataclass(kw_only=True)
