@@ -3,11 +3,10 @@
 import pytest
 
 from stages.common import features, params, predictions
-from stages.train import study
-from stages.train.engine import work
+from stages.train.engine import study, work
 from stages.train.engine.progress import Progress
+from stages.train.engine.study import Place, about
 from stages.train.protocol import Standing
-from stages.train.study import Place, about
 
 
 class Clock:

@@ -13,7 +13,7 @@ import psutil
 from safetensors.numpy import save_file
 
 from stages.common import cli, features, files, params, predictions, variants
-from stages.train import study
+from stages.train.engine import study
 from stages.train.engine.work import WEIGHTS, Key, Work, remove_old
 
 

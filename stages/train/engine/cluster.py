@@ -24,9 +24,9 @@ from stages.common import cli, features, params
 from stages.train import ENVIRONMENT, protocol
 from stages.train.engine import workers
 from stages.train.engine.progress import Progress
+from stages.train.engine.study import Place
 from stages.train.engine.work import Key, Record, Work, software
 from stages.train.protocol import Standing
-from stages.train.study import Place
 
 
 class Desk:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from stages.train import study
+from stages.train.engine import study
 from stages.train.engine.work import Key
 from stages.train.protocol import Standing
 

@@ -18,9 +18,9 @@ import torch
 from stages.common import cli, features, params
 from stages.train import protocol
 from stages.train.engine.progress import Progress
+from stages.train.engine.study import Place
 from stages.train.engine.work import Key, Work, note_time
 from stages.train.protocol import Standing
-from stages.train.study import Place
 
 SAFE = "Runs that have ended and checkpoints are safe in .work/: the next dvc repro goes on from them"
 
