@@ -8,7 +8,8 @@ import torch
 from numba import njit
 
 from stages.common import params, variants
-from stages.train import exponential, fusion, layers, model
+from stages.train import exponential, layers, model
+from stages.train.fusions import attention as fusion
 from stages.train.gru import BidirectionalGRU
 from stages.train.stack import Stack
 from tests import oracle

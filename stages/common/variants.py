@@ -1,7 +1,7 @@
 """The fusion mechanisms, and what a variant's name means.
 
 A variant is a fusion mechanism on some modalities, named `<fusion>_<modalities>` with an option of the fusion at
-the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusion.py` and one entry here, at
+the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusions/attention.py` and one entry here, at
 the end of `FUSIONS`: by default its colour and marker follow from its place.
 """
 
@@ -28,7 +28,7 @@ class Fusion:
     """One fusion mechanism."""
 
     builder: str
-    """Its function in `stages/train/fusion.py`."""
+    """Its function in `stages/train/fusions/attention.py`."""
     label: str
     """Its name in tables and figures."""
     at_least: int = 2
@@ -143,7 +143,7 @@ def parse(name: str) -> Variant:
 
 
 def check() -> None:
-    """Hold the registry against itself and against `stages/train/fusion.py`, which is read but not run.
+    """Hold the registry against itself and against `stages/train/fusions/attention.py`, which is read but not run.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def check() -> None:
             raise UserError(f"{place}: a name must be lower-case letters and digits, then perhaps _ and an option")
         if fusion.builder not in builders:
             raise UserError(
-                f"{place}: builder must be a function of stages/train/fusion.py, but {fusion.builder!r} is none"
+                f"{place}: builder must be a function of stages/train/fusions/attention.py, but {fusion.builder!r} is none"
             )
         if labels.count(fusion.label) > 1:
             raise UserError(f"{place}: label must be its own, but {fusion.label!r} is another fusion's too")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.common import params, variants
-from stages.train import fusion
+from stages.train.fusions import attention as fusion
 from stages.train.gru import BidirectionalGRU
 from stages.train.layers import Dropout, Linear, filled, linear
 
