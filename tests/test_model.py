@@ -10,7 +10,7 @@ from numba import njit
 from stages.common import params, variants
 from stages.train import exponential, layers, model
 from stages.train.fusions import attention as fusion
-from stages.train.gru import BidirectionalGRU
+from stages.train.kernels.gru import BidirectionalGRU
 from stages.train.stack import Stack
 from tests import oracle
 from tests.oracle import PlainModel, project_names

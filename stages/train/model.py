@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stages.common import params, variants
 from stages.train.fusions import attention as fusion
-from stages.train.gru import BidirectionalGRU
+from stages.train.kernels.gru import BidirectionalGRU
 from stages.train.layers import Dropout, Linear, filled, linear
 
 MANY = 2**26
