@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.train import attention_kernel
+from stages.train.kernels import attention as attention_kernel
 from stages.train.layers import Dropout, Linear, linear
 
 Encodings = dict[str, tuple[Tensor, Tensor | None]]
