@@ -7,7 +7,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from stages.train.compiled import njit
 from stages.train.exponential import exp
-from stages.train.microkernel import COLUMNS, product
+from stages.train.kernels.product import COLUMNS, product
 
 
 class BidirectionalGRU(nn.GRU):
