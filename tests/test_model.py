@@ -8,8 +8,9 @@ import torch
 from numba import njit
 
 from stages.common import params, variants
-from stages.train import exponential, layers, model
+from stages.train import layers, model
 from stages.train.fusions import attention as fusion
+from stages.train.kernels import exponential
 from stages.train.kernels.gru import BidirectionalGRU
 from stages.train.stack import Stack
 from tests import oracle

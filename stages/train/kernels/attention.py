@@ -11,7 +11,7 @@ from numba import types
 from numba.extending import overload
 
 from stages.train.compiled import njit
-from stages.train.exponential import exp, float32_of_bits
+from stages.train.kernels.exponential import exp, float32_of_bits
 from stages.train.kernels.product import COLUMNS, ROWS, multiply
 
 _HALF_WORD = 2**16

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from stages.train.compiled import njit
-from stages.train.exponential import exp
+from stages.train.kernels.exponential import exp
 from stages.train.kernels.product import COLUMNS, product
 
 
