@@ -7,11 +7,11 @@ from pathlib import Path
 import numba
 import pytest
 
-from stages.train import compiled
+from stages.train.kernels import compiled
 
 LOOPS = """
 from inner import f
-from stages.train.compiled import njit
+from stages.train.kernels.compiled import njit
 
 @njit(cache=True)
 def apply(x):
@@ -19,7 +19,7 @@ def apply(x):
 """
 INNER = """
 import constants
-from stages.train.compiled import njit
+from stages.train.kernels.compiled import njit
 
 @njit
 def f(x):

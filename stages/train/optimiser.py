@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.train.compiled import njit
+from stages.train.kernels.compiled import njit
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8

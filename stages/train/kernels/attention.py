@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from stages.train.compiled import njit
+from stages.train.kernels.compiled import njit
 from stages.train.kernels.exponential import exp, float32_of_bits
 from stages.train.kernels.product import COLUMNS, ROWS, multiply
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from stages.train.compiled import njit
+from stages.train.kernels.compiled import njit
 from stages.train.kernels.exponential import exp
 from stages.train.kernels.product import COLUMNS, product
 
