@@ -29,7 +29,7 @@ repro: setup
 	dvc repro
 
 train: setup
-	python -m stages.jobs $(JOBS)
+	python -m tools.jobs $(JOBS)
 
 clean-work:
 	rm -rf .work

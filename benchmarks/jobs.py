@@ -1,6 +1,6 @@
 """`python -m benchmarks.jobs [--jobs 2] [--rounds 1]`: `make train JOBS=n` against `dvc repro`, on the default study.
 
-In turns, each from nothing but compiled loops: `dvc repro`, and `python -m stages.jobs n` with a `dvc repro` for the
+In turns, each from nothing but compiled loops: `dvc repro`, and `python -m tools.jobs n` with a `dvc repro` for the
 other stages. Prints the wall times and their ratio, and whether both came to the same files.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
         for _ in range(options.rounds):
             serial = from_nothing(study, REPRO)
             expected = contents(study)
-            side_by_side = from_nothing(study, [sys.executable, "-m", "stages.jobs", str(options.jobs)])
+            side_by_side = from_nothing(study, [sys.executable, "-m", "tools.jobs", str(options.jobs)])
             rest = run(study, REPRO)
             ratios.append(serial / (side_by_side + rest))
             print(

@@ -1,8 +1,8 @@
 """`python -m benchmarks.kills [--kills 200] [--seed 1]`: a small study that is disturbed again and again.
 
-Runs the study undisturbed, then again, by `dvc repro` or `python -m stages.jobs 2`, with a signal to a worker, to a
-stage, to DVC or to `stages.jobs` at random moments: SIGKILL, SIGTERM, SIGINT, or SIGSTOP with SIGCONT a while later.
-The plain rerun follows at once (`python -m stages.mend` and `dvc repro`, or `stages.jobs`): what was left may still be
+Runs the study undisturbed, then again, by `dvc repro` or `python -m tools.jobs 2`, with a signal to a worker, to a
+stage, to DVC or to `tools.jobs` at random moments: SIGKILL, SIGTERM, SIGINT, or SIGSTOP with SIGCONT a while later.
+The plain rerun follows at once (`python -m stages.mend` and `dvc repro`, or `tools.jobs`): what was left may still be
 training. Where nothing disturbs it, it must not fail. Whenever the study is complete, `runs/`,
 `metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then it begins anew. Prints what was disturbed
 and what came of it.
@@ -39,7 +39,7 @@ SIGNALS = (*[signal.SIGKILL] * 3, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP)
 """Half of them kills."""
 VICTIMS = ("jobs", "dvc", "stage", "worker")
 """Each is the child of the one before."""
-COMMANDS = {"dvc": ("dvc", "repro"), "jobs": ("stages.jobs", "2")}
+COMMANDS = {"dvc": ("dvc", "repro"), "jobs": ("tools.jobs", "2")}
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def note(counts: collections.Counter, signalled: str | None, output: str) -> Non
         counts[signalled] += 1
     counts["dvc.lock cut short"] += "dvc.lock was cut short" in output
     counts["DVC's list of files in use cut short"] += "rwlock was cut short" in output
-    counts["waits for what a killed DVC, or a killed stages.jobs, had left"] += output.count("waiting for its end")
+    counts["waits for what a killed DVC, or a killed tools.jobs, had left"] += output.count("waiting for its end")
     counts["checkpoints or results found damaged"] += output.count("agree with its checksum")
 
 
@@ -114,7 +114,7 @@ def begin_anew(study: Path) -> None:
 
 
 def start(study: Path, command: str, environment: dict[str, str]) -> subprocess.Popen:
-    """Start DVC, once what a killed one cut short is mended, or `stages.jobs`, which does that itself."""
+    """Start DVC, once what a killed one cut short is mended, or `tools.jobs`, which does that itself."""
     log = (study / ".log").open("w+")
     if command == "dvc":
         subprocess.run([sys.executable, "-m", "stages.mend"], cwd=study, env=environment, stderr=log, check=True)

@@ -25,7 +25,7 @@ AT_WORK = Path(".dvc/tmp/lock")
 """What DVC locks while it writes anything else."""
 
 JOBS = Path(".work/locks/jobs")
-"""Held by `stages.jobs` and by the DVCs that it starts."""
+"""Held by `tools.jobs` and by the DVCs that it starts."""
 
 EXPERIMENT = Path(".dvc/tmp/exps/run/workspace")
 """What DVC notes of a `dvc exp run` in the workspace while it runs."""
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def jobs_lock() -> AbstractContextManager[bool]:
-    """Be the only `stages.jobs`, for as long as this process and the DVCs that it starts live."""
+    """Be the only `tools.jobs`, for as long as this process and the DVCs that it starts live."""
     waiting = "make train ({owner}), or what it left when it was killed, is at work; waiting for its end"
     return files.lock(JOBS, waiting, inherited=True)
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from benchmarks.kills import contents
-from stages import jobs
 from tests.conftest import Study
+from tools import jobs
 
 
 def repository(folder: Path, **changes) -> Study:
@@ -41,16 +41,16 @@ def serial(tmp_path_factory) -> Study:
 
 def test_two_jobs_write_what_one_does(serial, tmp_path):
     study = repository(tmp_path / "study")
-    output = study.ok("python", "-m", "stages.jobs", "2")
+    output = study.ok("python", "-m", "tools.jobs", "2")
     assert "train: 4 of 4 stages done" in output
     study.ok("dvc", "repro")
     assert contents(study.folder) == contents(serial.folder)
-    assert "train: 0 of 0 stages done" in study.ok("python", "-m", "stages.jobs", "2")
+    assert "train: 0 of 0 stages done" in study.ok("python", "-m", "tools.jobs", "2")
     more = copy.copy(serial)
     more.folder = Path(shutil.copytree(serial.folder, tmp_path / "serial", symlinks=True))
     for repeated in (study, more):  # new stages come after the others in dvc.lock
         repeated.set(seeds=[1, 2, 3])
-    assert "train: 2 of 2 stages done" in study.ok("python", "-m", "stages.jobs", "3")
+    assert "train: 2 of 2 stages done" in study.ok("python", "-m", "tools.jobs", "3")
     for stage in ("train@self_tva-3", "train@cross_tva-3"):  # named together, DVC takes them in any order
         more.ok("dvc", "repro", stage)
     assert contents(study.folder) == contents(more.folder)
@@ -60,14 +60,14 @@ def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
     study = repository(tmp_path / "study")
     study.set(seeds=[1])
     (study.folder / ".work/locks/cross_tva_seed1").mkdir(parents=True)  # where a file should be
-    done = study.run("python", "-m", "stages.jobs", "2")
+    done = study.run("python", "-m", "tools.jobs", "2")
     assert done.returncode == 1
     assert "train: 1 of 2 stages done" in done.stdout
     assert "train@cross_tva-1 failed:" in done.stderr
     assert "error: .work/locks/cross_tva_seed1: Is a directory" in done.stderr
     assert done.stderr.endswith("error: 1 stages failed: train@cross_tva-1\n")
     (study.folder / ".work/locks/cross_tva_seed1").rmdir()
-    assert "train: 1 of 1 stages done" in study.ok("python", "-m", "stages.jobs", "2")
+    assert "train: 1 of 1 stages done" in study.ok("python", "-m", "tools.jobs", "2")
 
 
 def endless(folder: Path) -> Study:
@@ -78,8 +78,8 @@ def endless(folder: Path) -> Study:
 
 
 def started(study: Study, number: int) -> subprocess.Popen:
-    """`stages.jobs`, once that many stages train."""
-    process = study.start("python", "-m", "stages.jobs", str(number))
+    """`tools.jobs`, once that many stages train."""
+    process = study.start("python", "-m", "tools.jobs", str(number))
     while len(trainings(study)) < number:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
@@ -98,19 +98,19 @@ def test_an_interrupt_stops_all_jobs(number, tmp_path):
     assert not list((study.folder / "runs").glob("*/*"))
 
 
-@pytest.mark.parametrize("rerun", ["stages.mend", "stages.jobs"])
+@pytest.mark.parametrize("rerun", ["stages.mend", "tools.jobs"])
 def test_what_killed_jobs_left_is_waited_for(rerun, serial, tmp_path):
     study = repository(tmp_path / "study")
     process = started(study, 2)
     process.kill()
     process.communicate()
-    again = study.start("python", "-m", rerun, *(["2"] if rerun == "stages.jobs" else []))
+    again = study.start("python", "-m", rerun, *(["2"] if rerun == "tools.jobs" else []))
     said = again.stderr.readline()
     assert said == f"make train ({process.pid}), or what it left when it was killed, is at work; waiting for its end\n"
     output, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
     assert trainings(study) == []
-    if rerun == "stages.jobs":
+    if rerun == "tools.jobs":
         assert "train: 2 of 2 stages done" in output  # the others were done by what was left
     study.ok("dvc", "repro")
     assert contents(study.folder) == contents(serial.folder)

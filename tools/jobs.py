@@ -1,8 +1,8 @@
-"""`python -m stages.jobs N`: the train stages that are not up to date, N at a time.
+"""`python -m tools.jobs N`: the train stages that are not up to date, N at a time.
 
 Each is run by a DVC command of its own, so DVC keeps its books as in `dvc repro`. A job has its share of the cores
 (Linux) and of the CUDA devices. Stages that fail are named at the end, the others go on; SIGINT, SIGTERM and SIGHUP end
-all. What a SIGKILL leaves goes on to the end of its stages, and the next `stages.jobs` or `stages.mend` waits for it.
+all. What a SIGKILL leaves goes on to the end of its stages, and the next `tools.jobs` or `stages.mend` waits for it.
 """
 
 import json
@@ -28,7 +28,7 @@ PATIENCE = 30  # seconds that an interrupted job has to end
 
 def main() -> None:
     """Bring the train stages up to date."""
-    parser = cli.ArgumentParser(prog="python -m stages.jobs", description=__doc__.partition("\n")[0])
+    parser = cli.ArgumentParser(prog="python -m tools.jobs", description=__doc__.partition("\n")[0])
     parser.add_argument("jobs", type=int, help="how many at a time")
     number = parser.parse_args().jobs
     if number < 1:
