@@ -25,7 +25,7 @@ ray: setup
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-ray.txt -c constraints.txt
 
 repro: setup
-	python -m stages.mend
+	python -m tools.repair_lock
 	dvc repro
 
 train: setup

@@ -2,7 +2,7 @@
 
 Runs the study undisturbed, then again, by `dvc repro` or `python -m tools.jobs 2`, with a signal to a worker, to a
 stage, to DVC or to `tools.jobs` at random moments: SIGKILL, SIGTERM, SIGINT, or SIGSTOP with SIGCONT a while later.
-The plain rerun follows at once (`python -m stages.mend` and `dvc repro`, or `tools.jobs`): what was left may still be
+The plain rerun follows at once (`python -m tools.repair_lock` and `dvc repro`, or `tools.jobs`): what was left may still be
 training. Where nothing disturbs it, it must not fail. Whenever the study is complete, `runs/`,
 `metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then it begins anew. Prints what was disturbed
 and what came of it.
@@ -117,7 +117,7 @@ def start(study: Path, command: str, environment: dict[str, str]) -> subprocess.
     """Start DVC, once what a killed one cut short is mended, or `tools.jobs`, which does that itself."""
     log = (study / ".log").open("w+")
     if command == "dvc":
-        subprocess.run([sys.executable, "-m", "stages.mend"], cwd=study, env=environment, stderr=log, check=True)
+        subprocess.run([sys.executable, "-m", "tools.repair_lock"], cwd=study, env=environment, stderr=log, check=True)
     process = subprocess.Popen(
         [sys.executable, "-m", *COMMANDS[command]],
         cwd=study,

@@ -19,10 +19,10 @@ import torch
 import zc.lockfile
 
 from benchmarks import kills
-from stages import mend
 from stages.common import cli, files, params
 from stages.train.engine import work, workers
 from tests.conftest import ROOT, Study
+from tools import repair_lock as mend
 
 COMMAND = ("python", "-m", "stages.train", "--variant", "self_tva", "--seed", "1")
 
@@ -390,7 +390,7 @@ def test_an_experiment_that_was_killed_is_warned_of(study):
     study.ok("dvc", "repro", "-q", "split")
 
     def warned() -> bool:
-        said = study.ok("python", "-m", "stages.mend")
+        said = study.ok("python", "-m", "tools.repair_lock")
         return "warning: a dvc exp run was killed" in said
 
     experiment = study.start("dvc", "exp", "run", "-S", "model.hidden=12")

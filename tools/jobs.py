@@ -2,7 +2,7 @@
 
 Each is run by a DVC command of its own, so DVC keeps its books as in `dvc repro`. A job has its share of the cores
 (Linux) and of the CUDA devices. Stages that fail are named at the end, the others go on; SIGINT, SIGTERM and SIGHUP end
-all. What a SIGKILL leaves goes on to the end of its stages, and the next `tools.jobs` or `stages.mend` waits for it.
+all. What a SIGKILL leaves goes on to the end of its stages, and the next `tools.jobs` or `tools.repair_lock` waits for it.
 """
 
 import json
@@ -19,8 +19,8 @@ from itertools import product
 
 from tqdm import tqdm
 
-from stages import mend
 from stages.common import cli, params
+from tools import repair_lock as mend
 
 DVC = [sys.executable, "-m", "dvc"]
 PATIENCE = 30  # seconds that an interrupted job has to end

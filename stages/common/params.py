@@ -343,7 +343,7 @@ def load(path: Path = PATH) -> Params:
 
 def main() -> None:
     """Check `params.yaml` and the registry of fusions; warn where the values are those of a killed experiment."""
-    from stages import mend  # which no stage needs
+    from tools import repair_lock as mend  # which no stage needs
 
     load()
     variants.check()
