@@ -2,7 +2,8 @@
 
 Runs the study undisturbed, then again, by `dvc repro` or `python -m tools.jobs 2`, with a signal to a worker, to a
 stage, to DVC or to `tools.jobs` at random moments: SIGKILL, SIGTERM, SIGINT, or SIGSTOP with SIGCONT a while later.
-The plain rerun follows at once (`python -m tools.repair_lock` and `dvc repro`, or `tools.jobs`): what was left may still be
+The plain rerun follows at once (`python -m tools.repair_lock`
+and `dvc repro`, or `tools.jobs`): what was left may still be
 training. Where nothing disturbs it, it must not fail. Whenever the study is complete, `runs/`,
 `metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then it begins anew. Prints what was disturbed
 and what came of it.

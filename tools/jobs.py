@@ -2,7 +2,8 @@
 
 Each is run by a DVC command of its own, so DVC keeps its books as in `dvc repro`. A job has its share of the cores
 (Linux) and of the CUDA devices. Stages that fail are named at the end, the others go on; SIGINT, SIGTERM and SIGHUP end
-all. What a SIGKILL leaves goes on to the end of its stages, and the next `tools.jobs` or `tools.repair_lock` waits for it.
+all. What a SIGKILL leaves goes on to the end of its stages, and the next `tools.jobs` or
+`tools.repair_lock` waits for it.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""`python -m tools.repair_lock`: mend what a kill in the middle of DVC's own writing leaves, so that `dvc repro` can go on.
+"""`python -m tools.repair_lock`: mend what a kill in the middle of DVC's own writing leaves.
 
 DVC writes `dvc.lock` and its list of the files in use in place, and refuses them where they are cut short. The stages
 that are lost are found again in DVC's run cache and, what was trained, in `.work/`. What a `make train` that was killed

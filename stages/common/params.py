@@ -1,4 +1,4 @@
-"""The typed, validated view of `params.yaml`. `python -m stages.common.params` checks the file and says what is wrong."""
+"""The typed, validated view of `params.yaml`; `python -m stages.common.params` checks the file."""
 
 import sys
 from collections import Counter
@@ -233,7 +233,7 @@ class Compare(Section):
     """The tests between variants (`docs/statistics.md`)."""
 
     pairs: Literal["auto"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]]
-    """The family of comparisons, [a, b] each; auto: those of the study's variants that stages/common/variants.py names."""
+    """The family of comparisons, [a, b] each; auto: those that stages/common/variants.py names."""
     margin: Annotated[float, Field(gt=0, lt=1)]
     """Differences smaller than this are of no interest: .01 is one point."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)]

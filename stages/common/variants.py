@@ -1,8 +1,8 @@
 """The fusion mechanisms, and what a variant's name means.
 
 A variant is a fusion mechanism on some modalities, named `<fusion>_<modalities>` with an option of the fusion at
-the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusions/attention.py` and one entry here, at
-the end of `FUSIONS`: by default its colour and marker follow from its place.
+the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusions/attention.py` and one
+entry here, at the end of `FUSIONS`: by default its colour and marker follow from its place.
 """
 
 import ast
@@ -150,7 +150,7 @@ def check() -> None:
     UserError
         If a name breaks the rule for names, a label stands twice, or a builder or a fusion in `against` is not there.
     """
-    module = ast.parse(Path(__file__).with_name("train").joinpath("fusion.py").read_text(encoding="utf-8"))
+    module = ast.parse(Path(__file__).parents[1].joinpath("train/fusions/attention.py").read_text(encoding="utf-8"))
     builders = {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     labels = [fusion.label for fusion in FUSIONS.values()]
     for name, fusion in FUSIONS.items():
@@ -159,7 +159,8 @@ def check() -> None:
             raise UserError(f"{place}: a name must be lower-case letters and digits, then perhaps _ and an option")
         if fusion.builder not in builders:
             raise UserError(
-                f"{place}: builder must be a function of stages/train/fusions/attention.py, but {fusion.builder!r} is none"
+                f"{place}: builder must be a function of stages/train/fusions/attention.py, but {fusion.builder!r} "
+                "is none"
             )
         if labels.count(fusion.label) > 1:
             raise UserError(f"{place}: label must be its own, but {fusion.label!r} is another fusion's too")

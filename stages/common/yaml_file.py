@@ -67,7 +67,7 @@ def _count(node: Node, loader: YAML, path: Path, counted: dict[int, int]) -> int
     else:
         mapping = isinstance(node, MappingNode)
         children = [child for pair in node.value for child in pair] if mapping else node.value
-        for key in (children[::2] if mapping else []):
+        for key in children[::2] if mapping else []:
             if not isinstance(key, ScalarNode):
                 raise UserError(f"{_place(path, key.start_mark)}: a key must be text, but is a list or a mapping")
         if str(node.tag) not in (_PREFIX + "map", _PREFIX + "seq"):

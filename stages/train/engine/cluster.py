@@ -135,7 +135,7 @@ def _connect() -> None:
         if address != "auto":  # Ray itself would try for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=5).close()
-        code = {"py_modules": [str(Path(features.__file__).parent)], "excludes": ["**/__pycache__"]}
+        code = {"py_modules": [str(Path(features.__file__).parents[1])], "excludes": ["**/__pycache__"]}
         ray.init(address, logging_level="ERROR", runtime_env=code | {"env_vars": ENVIRONMENT})
     except ray.exceptions.AuthenticationError as error:
         reason = str(error).partition(". ")[0]

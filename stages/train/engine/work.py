@@ -153,8 +153,8 @@ class Work:
 
 def software() -> dict[str, str]:
     """Versions of libraries and a hash of the code that results depend on."""
-    code = Path(__file__).parents[1]
-    own = _hash([*sorted(code.glob("*.py")), *sorted((code / "train").glob("*.py"))])
+    code = Path(__file__).parents[2]
+    own = _hash([*sorted((code / "common").glob("*.py")), *sorted((code / "train").rglob("*.py"))])
     return {name: version(name) for name in LIBRARIES} | {"stages": own}
 
 

@@ -26,7 +26,7 @@ from numba.core.serialize import dumps, loads
 from stages.common import files
 from stages.train.engine.work import Record, read_record, shared, write_record
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 _CONTENT = "content"
 
 
