@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common import files
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 
 FOLDER = Path("data/features")
 FOLDS = Path("data/folds.csv")

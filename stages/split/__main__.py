@@ -1,6 +1,7 @@
 """`python -m stages.split`: write `data/folds.csv` from the prepared corpus."""
 
 from stages.common import cli, features, files, params
+from stages.common.errors import UserError
 from stages.split import schemes
 
 
@@ -15,7 +16,7 @@ def main() -> None:
         scheme = "published" if published.exists() else "random"
     if scheme == "published":
         if not published.exists():
-            raise cli.UserError(
+            raise UserError(
                 "split.scheme is published, but this corpus brings no folds: "
                 "use random, leave_session_out or leave_speaker_out"
             )
@@ -27,7 +28,7 @@ def main() -> None:
     folds = folds.reset_index(drop=True)
     schemes.check(folds, utterances, features.read_meta().classes)
     if study.confusion.fold not in features.numbers(folds):  # before all the trainings rather than after them
-        raise cli.UserError(
+        raise UserError(
             f"confusion.fold must be one of the folds 1 … {folds['fold'].max()}, but is {study.confusion.fold}"
         )
     files.write_csv(features.FOLDS, folds)
