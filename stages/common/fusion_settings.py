@@ -8,7 +8,7 @@ import functools
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, create_model
+from pydantic import create_model
 
 from stages.common import plan
 from stages.common.errors import UserError

@@ -5,11 +5,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stages.common import fusion_settings, plan, variants, yaml_file
 from stages.common.errors import UserError, short
-from stages.common.plan import Count, Protocol, Section, Share, Size
+from stages.common.plan import Count, Protocol, Section, Size
 
 PATH = Path("params.yaml")
 
@@ -60,7 +60,7 @@ class Corpus(Section):
     root: str | None = None
     """Folder of a corpus on disk; of a manifest also the manifest itself."""
     classes: list[str] | None = None
-    """Names of the classes, in the order of their labels 0, 1, … where these are numbers; null: what the corpus says."""
+    """Names of the classes, in the order of labels 0, 1, … where these are numbers; null: what the corpus says."""
     strict: bool = True
     """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
     allow_outside: bool = False
@@ -202,7 +202,7 @@ class Params(Section):
     corpus: Corpus
     split: Split
     model: ModelParams = ModelParams()
-    fusions: dict[str, dict] = {}
+    fusions: dict[str, dict] = Field(default_factory=dict)
     """Settings of single fusions (`fusion_settings.py`): those of `stages/train/fusions/<name>.py`."""
     train: Train = Train()
     headline: Headline
@@ -355,7 +355,8 @@ def load(path: Path = PATH) -> Params:
 def _explain(error: dict, *sections: str) -> str:
     """One of pydantic's errors, about a key of `sections`, as `key: rule, but is value`."""
     # Branches of a union ("int", "literal['auto']") are no keys of the file.
-    key = ".".join(str(part) for part in (*sections, *error["loc"]) if str(part).isidentifier() or isinstance(part, int))
+    parts = [*sections, *error["loc"]]
+    key = ".".join(str(part) for part in parts if str(part).isidentifier() or isinstance(part, int))
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key (its value is {short(error['input'])})"
@@ -364,138 +365,6 @@ def _explain(error: dict, *sections: str) -> str:
     if not (error["type"] == "value_error" and "but " in message):  # ours say what is wrong
         message = f"{message}, but is {short(error['input'])}"
     return f"{key}: {message}" if key else message
-
-
-def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
-        _distinct(seeds)
-        return seeds
-
-    @field_validator("variants")
-    @classmethod
-    def _known_variants(cls, names: list[str]) -> list[str]:
-        _distinct(names)
-        for name in names:
-            variants.parse(name)
-        return names
-
-    @model_validator(mode="after")
-    def _modalities_known(self) -> "Params":
-        letters = self.letters
-        for name in self.variants:
-            own = variants.parse(name).modalities
-            known = "".join(letter for letter in letters if letter in own)
-            if known != own:
-                what = f"write them {known!r}" if sorted(known) == sorted(own) else f"{letters!r} are those there"
-                raise ValueError(
-                    f"variants: {name!r} must name its modalities by letters of `modalities`, in their order, but has "
-                    f"{own!r}: {what}"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _settings_hold(self) -> "Params":
-        width = 2 * self.model.hidden
-        for fusion in dict.fromkeys(variants.parse(name).fusion for name in self.variants):
-            try:
-                heads = self.settings(fusion).get("heads")
-            except ValidationError as error:
-                raise ValueError(_explain(error.errors()[0], "fusions", fusion)) from None
-            if heads and width % heads:
-                place = f"fusions.{fusion}.heads" if "heads" in self.fusions.get(fusion, {}) else "model.heads"
-                raise ValueError(f"{place} must divide the model width 2 × hidden = {width}, but is {heads}")
-        return self
-
-    @model_validator(mode="after")
-    def _headline_trained(self) -> "Params":
-        if self.headline.variant not in self.variants:
-            raise ValueError(
-                f"headline.attention and headline.modalities must name one of the study's variants, "
-                f"but {self.headline.variant!r} is not among {', '.join(self.variants)}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _fold_drawn(self) -> "Params":
-        scheme = self.split.scheme
-        if scheme == "auto" and self.corpus.source == "synthetic":
-            scheme = "random"
-        if scheme == "random" and self.confusion.fold > self.split.folds:  # of other schemes `split` checks it
-            raise ValueError(
-                f"confusion.fold must be one of the folds 1 … {self.split.folds}, but is {self.confusion.fold}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _pairs_trained(self) -> "Params":
-        seen = set()
-        for pair in self.pairs:
-            for name in pair:
-                if name not in self.variants:
-                    raise ValueError(
-                        f"compare.pairs must name two of the study's variants each, but {name!r} of "
-                        f"[{', '.join(pair)}] is not among {', '.join(self.variants)}"
-                    )
-            if frozenset(pair) in seen or pair[0] == pair[1]:
-                raise ValueError(
-                    f"compare.pairs must name each pair of two different variants once, but has [{', '.join(pair)}]"
-                    + (" twice" if pair[0] != pair[1] else "")
-                )
-            seen.add(frozenset(pair))
-        return self
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The pairs (a, b) of variants to test."""
-        return (
-            variants.pairs(self.variants) if self.compare.pairs == "auto" else [(a, b) for a, b in self.compare.pairs]
-        )
-
-    @property
-    def letters(self) -> str:
-        """The modalities' letters, in order."""
-        return "".join(modality.letter for modality in self.modalities.values())
-
-    def settings(self, fusion: str) -> dict[str, int | float | bool | str]:
-        """A fusion's settings: its own in `fusions`, else those of `model` by the same name, else their defaults."""
-        shared = {name: getattr(self.model, name, None) for name in fusion_settings.required(fusion)}
-        known = {name: value for name, value in shared.items() if value is not None}
-        return fusion_settings.model(fusion).model_validate(known | self.fusions.get(fusion, {})).model_dump()
-
-
-def load(path: Path = PATH) -> Params:
-    """Read and validate `path`.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, is not YAML or breaks a rule; the message names every key, its rule and its value.
-    """
-    document = yaml_file.read(path)
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: must hold sections such as `model:`, but is {short(document)}")
-    try:
-        return Params.model_validate(document)
-    except ValidationError as error:
-        raise UserError("\n       ".join(f"{path}: {_explain(e)}" for e in error.errors())) from None
-
-
-def _explain(error: dict, *sections: str) -> str:
-    """One of pydantic's errors, about a key of `sections`, as `key: rule, but is value`."""
-    # Branches of a union ("int", "literal['auto']") are no keys of the file.
-    key = ".".join(str(part) for part in (*sections, *error["loc"]) if str(part).isidentifier() or isinstance(part, int))
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key (its value is {short(error['input'])})"
-    if error["type"] == "missing":
-        return f"{key}: this key is missing"
-    if not (error["type"] == "value_error" and "but " in message):  # ours say what is wrong
-        message = f"{message}, but is {short(error['input'])}"
-    return f"{key}: {message}" if key else message
-
-
-def short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _distinct(values: list) -> None:
@@ -506,4 +375,3 @@ def _distinct(values: list) -> None:
 
 def _plain(name: str) -> bool:
     return bool(name) and name.isprintable()
-

@@ -139,8 +139,8 @@ def check() -> None:
     Raises
     ------
     UserError
-        If a name breaks the rule for names, a label stands twice, a fusion in `against` is not there, or a fusion's file
-        is missing or does not define its `build` (`fusion_settings.model`).
+        If a name breaks the rule for names, a label stands twice, a fusion in `against` is not there, or a fusion's
+        file is missing or does not define its `build` (`fusion_settings.model`).
     """
     labels = [fusion.label for fusion in FUSIONS.values()]
     for name, fusion in FUSIONS.items():
