@@ -11,22 +11,15 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
-
 from stages.common import features, files, params
-
-OWN = Path(".work")
-"""Of this copy of the project: locks on its outputs, and logs."""
+from stages.common.records import Record, read_record, write_record
+from stages.common.work_folder import OWN, shared
 
 LIBRARIES = ("torch", "numpy", "numba")
 
@@ -37,24 +30,6 @@ WEIGHTS = "weights/"
 """Before the names of weights in a result."""
 
 _IN_USE = 3600  # seconds for which a digest's files are never removed after they were last used
-_VALUES = "values.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What is kept of a run."""
-
-    values: dict
-    """As JSON."""
-    arrays: dict[str, np.ndarray]
-
-
-def shared(project: Path = Path()) -> Path:
-    """The project's `.work/`, also from a copy that `dvc exp run --temp` or a queue has made in `.dvc/tmp/exps/`."""
-    for folder in project.absolute().parents:
-        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
-            return folder.parents[2] / OWN
-    return project.absolute() / OWN
 
 
 class Work:
@@ -197,33 +172,6 @@ def _hash(paths: list[Path]) -> str:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
-
-
-def write_record(path: Path, record: Record) -> None:
-    """The SHA-256 of all that follows, then arrays and JSON as safetensors."""
-    text = np.frombuffer(json.dumps(record.values).encode(), np.uint8)
-    content = safetensors.save(record.arrays | {_VALUES: text})
-    with files.replacing(path) as partial, partial.open("wb") as file:
-        file.write(hashlib.sha256(content).digest())
-        file.write(content)
-
-
-def read_record(path: Path) -> Record | None:
-    """What `write_record` wrote; a file that is not so is reported and removed."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    checksum, content = content[:32], content[32:]
-    try:
-        if hashlib.sha256(content).digest() != checksum:
-            raise ValueError
-        arrays = safetensors.load(content)
-        return Record(values=json.loads(arrays.pop(_VALUES).tobytes()), arrays=arrays)
-    except (ValueError, KeyError, SafetensorError):
-        print(f"{path}: its content does not agree with its checksum; removed, not used", file=sys.stderr)
-        path.unlink(missing_ok=True)
-        return None
 
 
 def _stats(folder: Path) -> list[os.stat_result]:
