@@ -13,7 +13,8 @@ from stages.common.plan import Count, Protocol, Section, Size
 
 PATH = Path("params.yaml")
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+LARGEST_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 """What numpy, torch and scikit-learn all take."""
 
 MOST_MODALITIES = 8

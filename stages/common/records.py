@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
@@ -12,8 +13,18 @@ from safetensors import numpy as safetensors
 
 from stages.common import files
 
+WEIGHTS = "weights/"
+"""Before the names of weights among the arrays of a result."""
+
 _VALUES = "values.json"
 """The name, among the arrays, of the JSON."""
+
+
+class RunId(NamedTuple):
+    """Which of a variant's runs a checkpoint or a result is of."""
+
+    seed: int
+    fold: int
 
 
 @dataclass(frozen=True, kw_only=True)

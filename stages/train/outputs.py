@@ -8,8 +8,7 @@ from safetensors.numpy import save_file
 
 from stages.common import files, predictions
 from stages.common.features import Features, fold_rows
-from stages.common.records import Record
-from stages.train.run_state import WEIGHTS
+from stages.common.records import WEIGHTS, Record
 
 
 def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[int, Record]) -> int:

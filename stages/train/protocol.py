@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from stages.common.features import Features
 from stages.common.plan import Plan
+from stages.common.records import RunId
 from stages.train import model, optimiser
 from stages.train.data import Batch, Batches, scalers
 from stages.train.device import deterministic, resolve_device
-from stages.train.run_state import Checkpoints, Epoch, Run, RunId, RunProgress, RunState
+from stages.train.run_state import Checkpoints, Epoch, Run, RunProgress, RunState
 from stages.train.stack import Stack
 from stages.train.stopwatch import Stopwatch
 

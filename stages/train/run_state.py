@@ -8,19 +8,9 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import UserError
-from stages.common.records import Record
+from stages.common.records import WEIGHTS, Record, RunId
 from stages.train import optimiser
 from stages.train.data import Scaler
-
-WEIGHTS = "weights/"
-"""Before the names of weights in a result."""
-
-
-class RunId(NamedTuple):
-    """Which run of a variant."""
-
-    seed: int
-    fold: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """How many runs a process trains at once: no result depends on it."""
 
+from typing import Literal
+
 import torch
 
 from stages.common.plan import Plan
@@ -15,12 +17,13 @@ MOST_ON_CUDA, COPIES_ON_CUDA = 50, 6
 """Runs trained together on CUDA at most, and tensors the size of all attention weights that one is taken to need."""
 
 
-def runs_per_process(plan: Plan, longest: dict[str, int]) -> int:
-    """How many runs of a variant to train at once: as many as make small products large and fit into memory.
+def runs_per_process(plan: Plan, positions: int, together: int | Literal["auto"]) -> int:
+    """How many runs of a variant to train at once: `train.together`, or as many as fill a processor or its memory.
 
-    `longest`: modality → positions to which its sequences are padded.
+    `positions`: of the longest sequences of all modalities (`Work.positions`).
     """
-    positions = sum(longest[name] for name in plan.names)
+    if together != "auto":
+        return together
     batch, device = plan.protocol.batch_size, resolve_device(plan.device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
