@@ -54,9 +54,9 @@ class Stack:
     def _replaced(self, old: nn.Parameter) -> nn.Parameter:
         """A new parameter of the network in each place of an old one."""
         with torch.inference_mode(False):
-            new = nn.Parameter(torch.empty(0))
+            new = nn.Parameter(torch.empty_like(old.data))
         for module in self.network.modules():
-            for name, parameter in list(module.named_parameters(recurse=False)):
+            for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
                 if parameter is old:
                     setattr(module, name, new)
         return new
