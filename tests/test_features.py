@@ -530,7 +530,7 @@ def are_right_folds(folds, ids: list) -> bool:
 
 
 def is_right_modality(own: dict) -> bool:
-    if own["kind"] not in ("frames", "tokens"):
+    if not isinstance(own["kind"], str) or own["kind"] not in ("frames", "tokens"):
         return False
     if not all(own[key] is None or (whole(own[key]) and own[key] > 0) for key in ("dimensions", "longest")):
         return False
