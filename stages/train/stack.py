@@ -1,32 +1,32 @@
-"""Runs of one variant side by side: their parameters as rows of one tensor, so that one operation serves them all."""
+"""The parameters of several runs of one variant as rows of one tensor, so that one operation serves them all."""
 
 import torch
 from torch import Tensor, nn
 
-from stages.train.layers import ALIGNED, Dropout
+from stages.train.layers import ALIGNED, Dropout, round_up
 
 
 class Stack:
     """Gives a network the parameters of R models, and collects their gradients.
 
-    A model's parameters are one vector [P], each at a place of its own with unused values (always 0) between.
+    A model's parameters are one vector [P]: one after the other, each padded with zeros to a multiple of `ALIGNED`.
     """
 
     def __init__(self, network: nn.Module):
         self.network = network
         self.names, self.parameters = zip(*network.named_parameters(), strict=True)
         self.shapes = [parameter.shape for parameter in self.parameters]
-        filled = [-(-shape.numel() // ALIGNED) * ALIGNED for shape in self.shapes]
-        self.starts = [sum(filled[:i]) for i in range(len(filled))]
-        self.size = sum(filled)
+        padded = [round_up(shape.numel(), ALIGNED) for shape in self.shapes]
+        self.starts = [sum(padded[:i]) for i in range(len(padded))]
+        self.size = sum(padded)
         self.dropouts = [module for module in network.modules() if isinstance(module, Dropout)]
 
     def vector(self, network: nn.Module) -> Tensor:
-        """The parameters [P] of a network of the same architecture that is not stacked."""
+        """The parameters [P] of a network of the same architecture that is one model, with no runs in front."""
         return self._joined([parameter.detach()[None] for parameter in network.parameters()])[0]
 
     def use(self, vectors: Tensor, generators: tuple[torch.Generator, ...] = ()) -> nn.Module:
-        """The network with R models' parameters: views of `vectors` [R, P]; `generators`: each run's, for training."""
+        """The network with R models' parameters, views of `vectors` [R, P]; in training each run has a generator."""
         for parameter, part in zip(self.parameters, self._parts(vectors), strict=True):
             parameter.data = part
         for dropout in self.dropouts:
@@ -34,7 +34,7 @@ class Stack:
         return self.network
 
     def gradient(self) -> Tensor:
-        """The gradients [R, P], all of which must be there; then forget them."""
+        """The gradients [R, P] of the last backward pass, which must have reached all parameters; then forget them."""
         gradient = self._joined([parameter.grad for parameter in self.parameters])
         for parameter in self.parameters:
             parameter.grad = None
