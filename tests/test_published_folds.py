@@ -224,7 +224,7 @@ def test_frames_beyond_their_length_are_read_where_padding_is_and_nowhere_else(t
         batches = data.Batches(
             prepared, ["audio"], size=70, padding_is_data=attends, dtype=torch.float32, device=torch.device("cpu")
         )
-        values, found = batches([rows], [scaler]).sequences["audio"]
+        values, found = batches([rows], [{"audio": scaler}]).sequences["audio"]
         assert found[0, :70].tolist() == lengths.tolist()
         for row in rows:
             expected = (audio[row][: lengths[row]] - scaler[0]) / scaler[1]

@@ -9,9 +9,11 @@ from sklearn.neighbors import NearestCentroid
 
 from stages.common import corpus as corpora
 from stages.common import features, params, predictions, scores
+from stages.common.records import RunId
 from stages.corpus import synthetic
 from stages.corpus.iemocap import CLASS_COUNTS
 from stages.features import synthetic as synthetic_features
+from stages.plan.__main__ import make
 from stages.split import schemes
 from stages.train import protocol
 
@@ -63,14 +65,14 @@ def test_the_default_corpus_keeps_twelve_of_the_rarest():
 
 def balanced_accuracies(folder, variant, **changes) -> np.ndarray:
     """One value a fold, trained on a corpus of its own; every development part holds the rarest class."""
-    corpus = generated(folder, **changes)
-    folds = schemes.random(
-        corpora.read_utterances(folder / "corpus"), CONFIG.split.model_copy(update={"dev_share": 0.5})
-    )
+    plan = make(variant, CONFIG)
+    corpus = generated(folder, plan.names, **changes)
+    utterances = corpora.read_utterances(folder / "corpus")
+    folds = schemes.random(utterances, CONFIG.split.model_copy(update={"dev_share": 0.5}))
     rows = {fold: features.fold_rows(corpus, folds, fold) for fold in range(1, 6)}
     values = []
-    for (_, fold), run in protocol.train(variant, [(1, fold) for fold in rows], rows, corpus, CONFIG, together=5):
-        table = predictions.table(corpus, fold, rows[fold]["test"], run.probabilities)
+    for run_id, run in protocol.train(plan, [RunId(1, fold) for fold in rows], rows, corpus, at_once=5):
+        table = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.probabilities)
         values.append(scores.scores(table, corpus.meta.classes)["balanced_accuracy"])
     return np.array(values)
 
