@@ -10,21 +10,21 @@ from torch import Tensor
 from stages.common.errors import UserError
 from stages.common.features import Features, Ragged
 from stages.common.plan import Modality
-from stages.train.layers import ALIGNED
+from stages.train.layers import ALIGNED, round_up
 
 CHUNK = 1 << 20  # frames that the scaler reads at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Utterances of R runs, filled up with empty ones to one size that keeps every run's values aligned."""
+    """Utterances of R runs, padded with empty ones to one size that keeps every run's values aligned."""
 
     sequences: dict[str, tuple[Tensor, Tensor]]
     """Modality → values [R, T, B, F], zero beyond the lengths [R, B]."""
     labels: Tensor
     """[R, B]"""
     real: Tensor
-    """[R, B]: 1 for utterances, 0 for what was filled."""
+    """[R, B]: 1 for utterances, 0 for padding."""
 
 
 Scaler = tuple[np.ndarray, np.ndarray]
@@ -51,7 +51,7 @@ class Batches:
         self.features, self.modalities, self.size = features, modalities, size
         sequences = {name: features.sequences[name] for name in modalities}
         self.ragged = {name: own if padding_is_data else own.valid_only() for name, own in sequences.items()}
-        self.filled = -(-size // ALIGNED) * ALIGNED
+        self.padded = round_up(size, ALIGNED)
         self.dtype, self.device = dtype, device
         embeddings = {name: own.embedding for name, own in sequences.items() if own.embedding is not None}
         self.vectors = {name: torch.from_numpy(own).to(device, dtype) for name, own in embeddings.items()}
@@ -61,13 +61,13 @@ class Batches:
     def __call__(self, rows: list[np.ndarray], scalers: list[dict[str, Scaler]]) -> Batch:
         """A batch of each run's utterances `rows`; its scalers: those of the modalities that are standardised."""
         counts = np.array([len(run) for run in rows])
-        labels = np.zeros((len(rows), self.filled), np.int64)
+        labels = np.zeros((len(rows), self.padded), np.int64)
         for row, run in zip(labels, rows, strict=True):
             row[: len(run)] = self.features.label[run]
         return Batch(
             sequences={name: self._sequences(name, rows, scalers) for name in self.modalities},
             labels=torch.from_numpy(labels).to(self.device),
-            real=torch.from_numpy(np.arange(self.filled) < counts[:, None]).to(self.device, self.dtype),
+            real=torch.from_numpy(np.arange(self.padded) < counts[:, None]).to(self.device, self.dtype),
         )
 
     def _sequences(
@@ -75,9 +75,9 @@ class Batches:
     ) -> tuple[Tensor, Tensor]:
         """Values [R, T, B, F], zero beyond the lengths [R, B]."""
         ragged = self.ragged[modality]
-        lengths = np.zeros((len(rows), self.filled), np.int64)
+        lengths = np.zeros((len(rows), self.padded), np.int64)
         frame = ragged.values.shape[1:]
-        values = np.zeros((len(rows), ragged.longest, self.filled, *frame), ragged.values.dtype)
+        values = np.zeros((len(rows), ragged.longest, self.padded, *frame), ragged.values.dtype)
         for run, (run_rows, run_scalers) in enumerate(zip(rows, scalers, strict=True)):
             lengths[run, : len(run_rows)] = ragged.lengths[run_rows]
             scaler = run_scalers.get(modality)
@@ -134,6 +134,6 @@ def scaler(frames: Ragged, rows: np.ndarray) -> Scaler:
 
 
 def _chunks(frames: Ragged, rows: np.ndarray) -> Iterator[np.ndarray]:
-    filled = np.cumsum(frames.lengths[rows]) // CHUNK
-    for group in np.split(rows, np.flatnonzero(np.diff(filled)) + 1):
+    chunk = np.cumsum(frames.lengths[rows]) // CHUNK
+    for group in np.split(rows, np.flatnonzero(np.diff(chunk)) + 1):
         yield np.concatenate([frames[row] for row in group])

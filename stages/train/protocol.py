@@ -15,6 +15,7 @@ from stages.common.records import RunId
 from stages.train import model, optimiser
 from stages.train.data import Batch, Batches, scalers
 from stages.train.device import deterministic, resolve_device
+from stages.train.optimiser import State
 from stages.train.run_state import Checkpoints, Epoch, Run, RunProgress, RunState
 from stages.train.stack import Stack
 from stages.train.stopwatch import Stopwatch
@@ -89,7 +90,7 @@ class Runs:
             device=device,
         )
         self.running: list[RunState] = []
-        self.states = torch.empty(0, 3, self.stack.size, dtype=self.dtype, device=device)
+        self.state = optimiser.fresh(torch.empty(0, self.stack.size, dtype=self.dtype, device=device))
 
     def progress(self, run: RunState) -> RunProgress:
         """How far a run is."""
@@ -101,20 +102,20 @@ class Runs:
         started = [self._start(run_id) for run_id in run_ids]
         if started:
             self.running += [run for run, _ in started]
-            self.states = torch.cat([self.states, *(state[None] for _, state in started)])
+            self.state = State.cat([self.state, *(state for _, state in started)])
         return [run for run, _ in started]
 
     def save(self) -> None:
         """Leave a checkpoint of each run."""
         self.stopwatch.switch("checkpoints")
-        for run, state in zip(self.running, self.states, strict=True):
+        for run, state in zip(self.running, self.state, strict=True):
             self.checkpoints.write_checkpoint(run.id, run.checkpoint(state))
 
     def train_epoch(self) -> None:
         """Train all for an epoch and look at their development parts."""
         losses = self._train()
-        outputs = self._predict(self.states[:, 0], self.running, "dev")
-        for run, loss, logits, state in zip(self.running, losses, outputs, self.states, strict=True):
+        outputs = self._predict(self.state.parameters, self.running, "dev")
+        for run, loss, logits, parameters in zip(self.running, losses, outputs, self.state.parameters, strict=True):
             labels = torch.from_numpy(self.features.label[run.rows["dev"]]).to(self.device)
             epoch = Epoch(
                 epoch=len(run.epochs) + 1,
@@ -124,7 +125,7 @@ class Runs:
                 learning_rate=run.schedule.rate,
             )
             epoch.check_finite(run.id)
-            run.note(epoch, state[0])
+            run.note(epoch, parameters)
 
     def take_ended(self) -> Iterator[tuple[RunId, Run]]:
         """Test the runs that have ended, and let go of them."""
@@ -133,14 +134,14 @@ class Runs:
         if not ended:
             return
         going_on = [i for i, end in enumerate(last) if not end]
-        self.running, self.states = [self.running[i] for i in going_on], self.states[going_on]
+        self.running, self.state = [self.running[i] for i in going_on], self.state[going_on]
         outputs = self._predict(torch.stack([run.best for run in ended]), ended, "test")
         for run, logits in zip(ended, outputs, strict=True):
             weights = {name: value.cpu() for name, value in self.stack.named(run.best).items()}
             yield run.id, Run(epochs=run.epochs, probabilities=logits.softmax(1).cpu().numpy(), weights=weights)
 
-    def _start(self, run_id: RunId) -> tuple[RunState, Tensor]:
-        """A run and its state [3, P]: seeds for weights, for the order of the batches, the same for all variants, and
+    def _start(self, run_id: RunId) -> tuple[RunState, State]:
+        """A run and its state: seeds for weights, for the order of the batches, the same for all variants, and
         for dropout; or what its checkpoint says."""
         weights, order, dropout = (int(s) for s in np.random.SeedSequence(list(run_id)).generate_state(3))
         torch.manual_seed(weights)
@@ -173,21 +174,21 @@ class Runs:
         totals = torch.zeros(len(orders), dtype=torch.float64, device=self.device)
         for active, batch in self._batches(self.running, orders):
             runs = [self.running[i] for i in active]
-            states = self.states if len(runs) == len(self.running) else self.states[active]
-            network = self.stack.use(states[:, 0], tuple(run.generator for run in runs))
+            state = self.state if len(runs) == len(self.running) else self.state[active]
+            network = self.stack.use(state.parameters, tuple(run.generator for run in runs))
             losses = self._losses(network, batch)  # (R, B)
             (losses * (batch.real / batch.real.sum(1, keepdim=True))).sum().backward()
             totals[active] += losses.detach().double().sum(1)
             for run in runs:
                 run.steps += 1
             steps, rates = [run.steps for run in runs], [run.schedule.rate for run in runs]
-            optimiser.step(states, self.stack.gradient(), steps, rates)
-            if states is not self.states:
-                self.states[active] = states
+            optimiser.step(state, self.stack.gradient(), steps, rates)
+            if state is not self.state:
+                self.state[active] = state
         return [total / len(order) for total, order in zip(totals.tolist(), orders, strict=True)]
 
     def _losses(self, network: model.Model, batch: Batch) -> Tensor:
-        """Each utterance's cross-entropy [R, B], 0 for what is filled."""
+        """Each utterance's cross-entropy [R, B], 0 for padding."""
         logits = self._logits(network, batch)
         losses = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="none")
         return losses.view_as(batch.real) * batch.real

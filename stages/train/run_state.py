@@ -111,11 +111,11 @@ class RunState:
         accuracy = self.epochs[-1].dev_accuracy if self.epochs else None
         return RunProgress(len(self.epochs), min(self.best_epoch + patience, max_epochs), accuracy)
 
-    def checkpoint(self, state: Tensor) -> Record:
-        """All that it takes to go on from here with the state [3, P] as if nothing had been."""
+    def checkpoint(self, state: optimiser.State) -> Record:
+        """All that it takes to resume from here with the run's `state` as if nothing had been."""
         return Record(
             values={
-                "device": state.device.type,
+                "device": state.values.device.type,
                 "epochs": [asdict(epoch) for epoch in self.epochs],
                 "best_epoch": self.best_epoch,
                 "steps": self.steps,
@@ -123,19 +123,19 @@ class RunState:
                 "shuffle": self.shuffle.bit_generator.state,
             },
             arrays={
-                "state": state.cpu().numpy(),
+                "state": state.values.cpu().numpy(),
                 "best": self.best.cpu().numpy(),
                 "generator": self.generator.get_state().numpy(),
             },
         )
 
-    def resume(self, checkpoint: Record, state: Tensor) -> None:
-        """Go on from a checkpoint; `state` [3, P] is overwritten by that of the checkpoint."""
+    def resume(self, checkpoint: Record, state: optimiser.State) -> None:
+        """Resume from a checkpoint; `state` is overwritten by that of the checkpoint."""
         values, arrays = checkpoint.values, {name: torch.tensor(array) for name, array in checkpoint.arrays.items()}
         self.epochs = [Epoch(**epoch) for epoch in values["epochs"]]
         self.best_epoch, self.steps = values["best_epoch"], values["steps"]
         vars(self.schedule).update(values["schedule"])
         self.shuffle.bit_generator.state = values["shuffle"]
         self.generator.set_state(arrays["generator"])
-        self.best = arrays["best"].to(state.device)
-        state.copy_(arrays["state"])
+        self.best = arrays["best"].to(state.values.device)
+        state.values.copy_(arrays["state"])

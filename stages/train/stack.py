@@ -15,6 +15,8 @@ class Stack:
     def __init__(self, network: nn.Module):
         self.network = network
         self.names, self.parameters = zip(*network.named_parameters(), strict=True)
+        self.runs = 0
+        """For how many runs the parameters are."""
         self.shapes = [parameter.shape for parameter in self.parameters]
         padded = [round_up(shape.numel(), ALIGNED) for shape in self.shapes]
         self.starts = [sum(padded[:i]) for i in range(len(padded))]
@@ -27,7 +29,12 @@ class Stack:
 
     def use(self, vectors: Tensor, generators: tuple[torch.Generator, ...] = ()) -> nn.Module:
         """The network with R models' parameters, views of `vectors` [R, P]; in training each run has a generator."""
-        for parameter, part in zip(self.parameters, self._parts(vectors), strict=True):
+        parts = self._parts(vectors)
+        if len(vectors) != self.runs:
+            # A graph that something still holds, such as an exception's traceback, expects gradients of the old shape.
+            self.parameters = [self._replaced(name) for name in self.names]
+            self.runs = len(vectors)
+        for parameter, part in zip(self.parameters, parts, strict=True):
             parameter.data = part
         for dropout in self.dropouts:
             dropout.generators = generators
@@ -43,6 +50,14 @@ class Stack:
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """One model's parameters [P] by name."""
         return {name: part[0].clone() for name, part in zip(self.names, self._parts(vector[None]), strict=True)}
+
+    def _replaced(self, name: str) -> nn.Parameter:
+        """A new parameter of the network in the place of the one called `name`."""
+        module, _, own = name.rpartition(".")
+        with torch.inference_mode(False):
+            parameter = nn.Parameter(torch.empty(0))
+        setattr(self.network.get_submodule(module), own, parameter)
+        return parameter
 
     def _parts(self, vectors: Tensor) -> list[Tensor]:
         return [

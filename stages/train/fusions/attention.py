@@ -72,27 +72,27 @@ def averaged_weights(
 def compiled_weights(
     q: Tensor, k: Tensor, heads: int, dropout: Dropout, q_lengths: Tensor | None, k_lengths: Tensor | None
 ) -> Tensor:
-    """`averaged_weights` by compiled loops, whose random numbers are a hash of a word that each run draws."""
+    """`averaged_weights` by compiled loops, whose random numbers are a hash of a seed that each run draws."""
     runs, batch = q.shape[:2]
-    words = dropout.keys() if dropout.rate else np.zeros(runs, np.uint32)
+    seeds = dropout.seeds() if dropout.rate else np.zeros(runs, np.uint32)
     lengths = [
         torch.full((runs * batch,), x.shape[2]) if given is None else given.flatten()
         for x, given in ((q, q_lengths), (k, k_lengths))
     ]
     q, k = (x.flatten(0, 1).to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k))
-    return _CompiledWeights.apply(q, k, heads, dropout.rate, words, *lengths).unflatten(0, (runs, batch))
+    return _CompiledWeights.apply(q, k, heads, dropout.rate, seeds, *lengths).unflatten(0, (runs, batch))
 
 
 class _CompiledWeights(torch.autograd.Function):
-    """q [N, T, D] and k [N, S, D] of N = R · B samples, words [R], lengths [N] → [N, H, S]."""
+    """q [N, T, D] and k [N, S, D] of N = R · B samples, seeds [R], lengths [N] → [N, H, S]."""
 
     @staticmethod
-    def forward(ctx, q, k, heads, dropout, words, q_lengths, k_lengths):
-        ctx.heads, ctx.drop, ctx.words = heads, attention_kernel.threshold(dropout), words
+    def forward(ctx, q, k, heads, dropout, seeds, q_lengths, k_lengths):
+        ctx.heads, ctx.drop, ctx.seeds = heads, attention_kernel.threshold(dropout), seeds
         pooled = q.new_empty(len(q), heads, k.shape[1])
         peaks, sums = q.new_empty(2, len(q), heads, q.shape[1])
         attention_kernel.forward(
-            *_arrays(q, k), heads, *_arrays(q_lengths, k_lengths), ctx.drop, words, *_arrays(pooled, peaks, sums)
+            *_arrays(q, k), heads, *_arrays(q_lengths, k_lengths), ctx.drop, seeds, *_arrays(pooled, peaks, sums)
         )
         ctx.save_for_backward(q, k, q_lengths, k_lengths, peaks, sums)
         return pooled
@@ -102,7 +102,7 @@ class _CompiledWeights(torch.autograd.Function):
         q, k, q_lengths, k_lengths, peaks, sums = ctx.saved_tensors
         grad_q, grad_k = torch.empty_like(q), torch.empty_like(k)
         arrays = _arrays(q, k, q_lengths, k_lengths, peaks, sums, grad.contiguous(), grad_q, grad_k)
-        attention_kernel.backward(*arrays[:2], ctx.heads, *arrays[2:4], ctx.drop, ctx.words, *arrays[4:])
+        attention_kernel.backward(*arrays[:2], ctx.heads, *arrays[2:4], ctx.drop, ctx.seeds, *arrays[4:])
         return grad_q, grad_k, None, None, None, None, None
 
 
