@@ -1,6 +1,5 @@
-"""The typed, validated view of `params.yaml`; `python -m stages.common.params` checks the file."""
+"""The typed, validated view of `params.yaml`; `python -m tools.check_params` checks the file."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -341,17 +340,6 @@ def load(path: Path = PATH) -> Params:
         raise cli.UserError("\n       ".join(f"{path}: {_explain(e)}" for e in error.errors())) from None
 
 
-def main() -> None:
-    """Check `params.yaml` and the registry of fusions; warn where the values are those of a killed experiment."""
-    from tools import repair_lock as mend  # which no stage needs
-
-    load()
-    variants.check()
-    warning = mend.killed_experiment()
-    if warning:
-        print(warning, file=sys.stderr)
-
-
 def _explain(error: dict) -> str:
     """One of pydantic's errors as `key: rule, but is value`."""
     # Branches of a union ("int", "literal['auto']") are no keys of the file.
@@ -379,7 +367,3 @@ def _distinct(values: list) -> None:
 
 def _plain(name: str) -> bool:
     return name.replace("_", "").replace("-", "").isalnum()
-
-
-if __name__ == "__main__":
-    cli.run(main)
