@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stages.common.features import Features, Ragged
-from stages.train.layers import ALIGNED
+from stages.train.layers import ALIGNED, round_up
 
 CHUNK = 1 << 20  # frames that the scaler reads at a time
 
@@ -22,7 +22,7 @@ class Batch:
     labels: Tensor
     """[R, B]"""
     real: Tensor
-    """[R, B]: 1 for utterances, 0 for what was filled."""
+    """[R, B]: 1 for utterances, 0 for padding."""
 
 
 class Batches:
@@ -44,7 +44,7 @@ class Batches:
         """`size`: utterances; `padding_is_data`: whether the model reads padding, so what a corpus has there too."""
         self.features, self.modalities, self.size = features, modalities, size
         self.ragged = {name: own if padding_is_data else own.valid_only() for name, own in features.sequences.items()}
-        self.filled = -(-size // ALIGNED) * ALIGNED
+        self.padded = round_up(size, ALIGNED)
         self.dtype, self.device = dtype, device
         self.embedding = torch.from_numpy(features.embedding).to(device, dtype)
         self.padding_is_data = padding_is_data and bool(features.embedding[0].any())
@@ -52,20 +52,20 @@ class Batches:
     def __call__(self, rows: list[np.ndarray], scalers: list[tuple[np.ndarray, np.ndarray] | None]) -> Batch:
         """A batch of each run's utterances `rows`; its scaler: mean and standard deviation of each audio feature."""
         counts = np.array([len(run) for run in rows])
-        labels = np.zeros((len(rows), self.filled), np.int64)
+        labels = np.zeros((len(rows), self.padded), np.int64)
         for row, run in zip(labels, rows, strict=True):
             row[: len(run)] = self.features.label[run]
         return Batch(
             sequences={name: self._sequences(name, rows, scalers) for name in self.modalities},
             labels=torch.from_numpy(labels).to(self.device),
-            real=torch.from_numpy(np.arange(self.filled) < counts[:, None]).to(self.device, self.dtype),
+            real=torch.from_numpy(np.arange(self.padded) < counts[:, None]).to(self.device, self.dtype),
         )
 
     def _sequences(self, modality: str, rows: list[np.ndarray], scalers: list) -> tuple[Tensor, Tensor]:
         ragged = self.ragged[modality]
-        lengths = np.zeros((len(rows), self.filled), np.int64)
+        lengths = np.zeros((len(rows), self.padded), np.int64)
         frame = ragged.values.shape[1:]
-        values = np.zeros((len(rows), ragged.longest, self.filled, *frame), ragged.values.dtype)
+        values = np.zeros((len(rows), ragged.longest, self.padded, *frame), ragged.values.dtype)
         for run, (run_rows, scaler) in enumerate(zip(rows, scalers, strict=True)):
             lengths[run, : len(run_rows)] = ragged.lengths[run_rows]
             for b, row in enumerate(run_rows):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stages.common import params, variants
 from stages.train.fusions import attention as fusion
 from stages.train.kernels.gru import BidirectionalGRU
-from stages.train.layers import Dropout, Linear, filled, linear
+from stages.train.layers import Dropout, Linear, linear, padded
 
 MANY = 2**26
 """Multiplications of a run's batch from which leaving out its padding saves more than it costs."""
@@ -43,14 +43,14 @@ class TimeMap(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x is zero beyond `lengths` [R, B]; much padding is not read on the CPU."""
         if x.device.type == "cpu" and x[0].numel() * self.weight.shape[1] >= MANY:
-            product = _RaggedMap.apply(filled(self.weight), x, lengths)[:, : self.weight.shape[1]]
+            product = _RaggedMap.apply(padded(self.weight), x, lengths)[:, : self.weight.shape[1]]
         else:
             product = self.product(x.flatten(2)).unflatten(2, x.shape[2:])
         return product + self.bias[:, :, None, None]
 
     def product(self, x: Tensor) -> Tensor:
         """weight · x without the bias: [R, T, N] → [R, positions, N]."""
-        return torch.bmm(filled(self.weight)[:, :, : x.shape[1]], x)[:, : self.weight.shape[1]]
+        return torch.bmm(padded(self.weight)[:, :, : x.shape[1]], x)[:, : self.weight.shape[1]]
 
 
 class _RaggedMap(torch.autograd.Function):
@@ -120,7 +120,7 @@ class Encoder(nn.Module):
         for run, run_lengths in enumerate(lengths.clamp(min=1)):
             index = (torch.arange(time)[:, None] < run_lengths).flatten().nonzero()[:, 0]
             rows = self.dropout.of_run(run, x[run].reshape(-1, features)[index])
-            product = (rows @ filled(weight)[run].T)[:, : weight.shape[1]]
+            product = (rows @ padded(weight)[run].T)[:, : weight.shape[1]]
             products.append(product.new_zeros(time * batch, len(product[0])).index_copy(0, index, product))
         return torch.stack(products).unflatten(1, (time, batch))
 

@@ -123,11 +123,11 @@ class _Training:
         accuracy = self.epochs[-1].dev_accuracy if self.epochs else None
         return Standing(len(self.epochs), min(self.best_epoch + limits.patience, limits.max_epochs), accuracy)
 
-    def checkpoint(self, state: Tensor) -> Record:
+    def checkpoint(self, state: optimiser.State) -> Record:
         """All that it takes to go on from here with the state [3, P] as if nothing had been."""
         return Record(
             values={
-                "device": state.device.type,
+                "device": state.values.device.type,
                 "epochs": [asdict(epoch) for epoch in self.epochs],
                 "best_epoch": self.best_epoch,
                 "steps": self.steps,
@@ -135,13 +135,13 @@ class _Training:
                 "shuffle": self.shuffle.bit_generator.state,
             },
             arrays={
-                "state": state.cpu().numpy(),
+                "state": state.values.cpu().numpy(),
                 "best": self.best.cpu().numpy(),
                 "generator": self.generator.get_state().numpy(),
             },
         )
 
-    def resume(self, checkpoint: Record, state: Tensor) -> None:
+    def resume(self, checkpoint: Record, state: optimiser.State) -> None:
         """Go on from a checkpoint; `state` [3, P] is overwritten by that of the checkpoint."""
         values, arrays = checkpoint.values, {name: torch.tensor(array) for name, array in checkpoint.arrays.items()}
         self.epochs = [Epoch(**epoch) for epoch in values["epochs"]]
@@ -149,8 +149,8 @@ class _Training:
         vars(self.schedule).update(values["schedule"])
         self.shuffle.bit_generator.state = values["shuffle"]
         self.generator.set_state(arrays["generator"])
-        self.best = arrays["best"].to(state.device)
-        state.copy_(arrays["state"])
+        self.best = arrays["best"].to(state.values.device)
+        state.values.copy_(arrays["state"])
 
 
 def train(
@@ -217,7 +217,7 @@ class _Lockstep:
             device=device,
         )
         self.trainings: list[_Training] = []
-        self.states = torch.empty(0, 3, self.stack.size, dtype=self.dtype, device=device)
+        self.states = optimiser.fresh(torch.empty(0, self.stack.size, dtype=self.dtype, device=device))
 
     def fill(self, keys: Iterable[Key]) -> list[_Training]:
         """Start the runs of `keys`, or go on with them."""
@@ -225,7 +225,7 @@ class _Lockstep:
         started = [self._start(key) for key in keys]
         if started:
             self.trainings += [training for training, _ in started]
-            self.states = torch.cat([self.states, *(state[None] for _, state in started)])
+            self.states = optimiser.State.cat([self.states, *(state for _, state in started)])
         return [training for training, _ in started]
 
     def save(self) -> None:
@@ -237,7 +237,7 @@ class _Lockstep:
     def epoch(self) -> None:
         """Train all for an epoch and look at their development parts."""
         losses = self._train()
-        outputs = self._predict(self.states[:, 0], self.trainings, "dev")
+        outputs = self._predict(self.states.parameters, self.trainings, "dev")
         for training, loss, logits, state in zip(self.trainings, losses, outputs, self.states, strict=True):
             labels = torch.from_numpy(self.features.label[training.rows["dev"]]).to(self.device)
             epoch = Epoch(
@@ -248,7 +248,7 @@ class _Lockstep:
                 learning_rate=training.schedule.rate,
             )
             _check_finite(epoch, training.key)
-            training.note(epoch, state[0])
+            training.note(epoch, state.parameters)
 
     def ended(self) -> Iterator[tuple[Key, Run]]:
         """Test the runs that have ended, and let go of them."""
@@ -269,7 +269,7 @@ class _Lockstep:
                 ),
             )
 
-    def _start(self, key: Key) -> tuple[_Training, Tensor]:
+    def _start(self, key: Key) -> tuple[_Training, optimiser.State]:
         """A run and its state [3, P]: seeds for weights, for the order of the batches, the same for all variants, and
         for dropout; or what its checkpoint says."""
         seed, fold = key
@@ -306,7 +306,7 @@ class _Lockstep:
         for active, batch in self._batches(self.trainings, orders):
             runs = [self.trainings[i] for i in active]
             states = self.states if len(runs) == len(self.trainings) else self.states[active]
-            network = self.stack.use(states[:, 0], tuple(training.generator for training in runs))
+            network = self.stack.use(states.parameters, tuple(training.generator for training in runs))
             losses = self._losses(network, batch)  # (R, B)
             (losses * (batch.real / batch.real.sum(1, keepdim=True))).sum().backward()
             totals[active] += losses.detach().double().sum(1)
@@ -323,7 +323,7 @@ class _Lockstep:
         return [total / len(order) for total, order in zip(totals.tolist(), orders, strict=True)]
 
     def _losses(self, network: model.Model, batch: Batch) -> Tensor:
-        """Each utterance's cross-entropy [R, B], 0 for what is filled."""
+        """Each utterance's cross-entropy [R, B], 0 for padding."""
         logits = self._logits(network, batch)
         losses = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="none")
         return losses.view_as(batch.real) * batch.real

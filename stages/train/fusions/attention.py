@@ -92,7 +92,7 @@ def compiled_weights(
 ) -> Tensor:
     """`averaged_weights` by compiled loops, whose random numbers are a hash of a word that each run draws."""
     runs, batch = q.shape[:2]
-    words = dropout.keys() if dropout.rate else np.zeros(runs, np.uint32)
+    words = dropout.seeds() if dropout.rate else np.zeros(runs, np.uint32)
     lengths = [
         torch.full((runs * batch,), x.shape[2]) if given is None else given.flatten()
         for x, given in ((q, q_lengths), (k, k_lengths))
