@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages.common import cli
+from stages.common.errors import UserError
 from stages.train.engine import cluster as engine
 from stages.train.engine import work
 from tests.conftest import Study
@@ -175,7 +175,7 @@ def test_a_missing_token_is_said(token, study, cluster, tmp_path):
 
 
 def test_a_node_with_other_software_is_refused():
-    with pytest.raises(cli.UserError, match=r"all nodes must have the same software, but .* has torch .* and not 0.1$"):
+    with pytest.raises(UserError, match=r"all nodes must have the same software, but .* has torch .* and not 0.1$"):
         engine._check(work.software() | {"torch": "0.1"})
     engine._check(work.software())
 

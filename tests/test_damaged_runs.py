@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from stages.aggregate import __main__ as aggregate
-from stages.common import cli, features, predictions, scores
+from stages.common import features, predictions, scores
+from stages.common.errors import UserError
 from stages.confusion import __main__ as confusion
 from stages.headline import __main__ as headline
 from stages.ttest import __main__ as ttest
@@ -255,7 +256,7 @@ def error(action: Callable[[], None]) -> list[str]:
     """What an action says if it refuses; nothing if it does not."""
     try:
         action()
-    except cli.UserError as said:
+    except UserError as said:
         return [str(said)]
     return []
 
@@ -278,7 +279,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 def refused(main: Callable[[], None], said: str) -> None:
     """A stage must end with one line and write nothing."""
     before = written(Path())
-    with pytest.raises(cli.UserError, match=said) as error:
+    with pytest.raises(UserError, match=said) as error:
         main()
     assert "\n" not in str(error.value)
     assert written(Path()) == before

@@ -19,7 +19,8 @@ import torch
 import zc.lockfile
 
 from benchmarks import kills
-from stages.common import cli, files, params
+from stages.common import files, params
+from stages.common.errors import UserError
 from stages.train.engine import work, workers
 from tests.conftest import ROOT, Study
 from tools import repair_lock as mend
@@ -279,7 +280,7 @@ def test_want_of_memory_and_a_lost_device_are_said():
         (lost_device, r"CUDA failed; .* \(CUDA error: unspecified launch failure\)"),
     ):
         with (
-            pytest.raises(cli.UserError, match=rf"self_t: {said}.*checkpoints are safe in .work/"),
+            pytest.raises(UserError, match=rf"self_t: {said}.*checkpoints are safe in .work/"),
             workers.failures("self_t"),
         ):
             failing()

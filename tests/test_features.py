@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.common import features
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 
 CLASSES = ["angry", "sad", "so-so"]
 LONGEST = {"audio": 7, "video": 5, "text": 11}

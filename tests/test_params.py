@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.common import params, variants, yaml_file
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 from tests.conftest import changed
 
 COMMITTED = yaml.safe_load(params.PATH.read_text())

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 from tests.test_published_folds import DAMAGED, PUBLISHED, assert_same_corpus, prepare, read_part
 
 TINY = Sizes(audio=(5, 3), video=(3, 2), text=4, vocabulary=7, embedding=2, prosody=2)

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
 from stages.common import features, params
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 from stages.corpus import published_folds
 from stages.corpus.iemocap import CLASS_COUNTS
 from stages.train import data

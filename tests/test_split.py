@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.common import params
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 from stages.split import schemes
 
 CONFIG = params.load().split

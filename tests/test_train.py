@@ -23,7 +23,8 @@ import yaml
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from stages.common import cli, features, params
+from stages.common import features, params
+from stages.common.errors import UserError
 from stages.train import __main__ as stage
 from stages.train import data, protocol
 from stages.train.engine.work import Record, Work
@@ -426,7 +427,7 @@ def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
     def train(variant, keys, config, work, place):
         tried.append(keys)
         if any(seed == 12 for seed, _ in keys):
-            raise cli.UserError("seed 12 explodes")
+            raise UserError("seed 12 explodes")
         for key in keys:
             work.write_result(key, Record(values={"epochs": []}, arrays={}))
         return 0.0
@@ -438,7 +439,7 @@ def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
     stage._train("self_t", 11, work.unfinished(11, folds), folds, config, work)
     assert tried == [[(11, 1), (11, 2), (12, 1), (12, 2)], [(11, 1), (11, 2)]]
     assert work.unfinished(11, folds) == []
-    with pytest.raises(cli.UserError, match="seed 12 explodes"):
+    with pytest.raises(UserError, match="seed 12 explodes"):
         stage._train("self_t", 12, work.unfinished(12, folds), folds, config, work)
 
 

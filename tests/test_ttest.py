@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from stages.common import params, scores
+from stages.common import scores
+from stages.common.errors import UserError
 from stages.common.params import Compare
 from stages.ttest import bootstrap, comparisons, drawing, papers_claims, power, report, student
 
@@ -391,7 +392,7 @@ def study_of_scores():
 
 
 def test_power_of_one_seed_is_refused(study_of_scores):
-    with pytest.raises(params.cli.UserError, match=r"at least 2 folds and 2 seeds .* has 5 × 1"):
+    with pytest.raises(UserError, match=r"at least 2 folds and 2 seeds .* has 5 × 1"):
         power.components(np.zeros((5, 1)))
 
 

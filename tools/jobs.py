@@ -21,6 +21,7 @@ from itertools import product
 from tqdm import tqdm
 
 from stages.common import cli, params
+from stages.common.errors import UserError
 from tools import repair_lock as mend
 
 DVC = [sys.executable, "-m", "dvc"]
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("jobs", type=int, help="how many at a time")
     number = parser.parse_args().jobs
     if number < 1:
-        raise cli.UserError(f"jobs must be at least 1, but is {number}")
+        raise UserError(f"jobs must be at least 1, but is {number}")
     config = params.load()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # as it is after `nohup`
@@ -47,7 +48,7 @@ def main() -> None:
         print(f"\n{stage} failed:\n{output}", file=sys.stderr)
     print(f"train: {len(stages) - len(failures)} of {len(stages)} stages done")
     if failures:
-        raise cli.UserError(f"{len(failures)} stages failed: {', '.join(failures)}")
+        raise UserError(f"{len(failures)} stages failed: {', '.join(failures)}")
 
 
 def _stale(config: params.Params, status: dict) -> list[str]:
@@ -85,7 +86,7 @@ class Jobs:
         status, output = self._dvc(arguments, stderr=None)
         if status:
             print(output, file=sys.stderr)
-            raise cli.UserError(f"dvc {' '.join(arguments)} failed: the train stages were not begun")
+            raise UserError(f"dvc {' '.join(arguments)} failed: the train stages were not begun")
         return output
 
     def run(self, stages: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from stages.common import files
+from stages.common.errors import UserError
 
 _FULL = "; nothing half-written is left: make room (`make clean-work` empties .work/), then run again"
 _CLOSED = "; nothing half-written is left: let this user write there, then run again"
@@ -20,10 +21,6 @@ ADVICE = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),
 }
 """What to do about errors of the operating system."""
-
-
-class UserError(Exception):
-    """A mistake in params or data; the message names the file, row or key, the rule and the value."""
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -44,7 +41,7 @@ def run(main: Callable[[], None]) -> None:
         advice = ADVICE.get(error.errno, "")
         sys.exit(f"error: {error.filename or 'a file'}: {error.strerror or error}{advice}")
     except MemoryError as error:
-        sys.exit(f"error: memory does not suffice ({error or 'no more was to be had'}); nothing half-written is left")
+        sys.exit(f"error: out of memory ({error or 'no more was to be had'}); nothing half-written is left")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from stages.common import cli, variants, yaml_file
+from stages.common.errors import UserError
 
 PATH = Path("params.yaml")
 
@@ -334,11 +335,11 @@ def load(path: Path = PATH) -> Params:
     """
     document = yaml_file.read(path)
     if not isinstance(document, dict):
-        raise cli.UserError(f"{path}: must hold sections such as `model:`, but is {_short(document)}")
+        raise UserError(f"{path}: must hold sections such as `model:`, but is {_short(document)}")
     try:
         return Params.model_validate(document)
     except ValidationError as error:
-        raise cli.UserError("\n       ".join(f"{path}: {_explain(e)}" for e in error.errors())) from None
+        raise UserError("\n       ".join(f"{path}: {_explain(e)}" for e in error.errors())) from None
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow
 from pyarrow import parquet
 
-from stages.common import cli, features
+from stages.common import features
+from stages.common.errors import UserError
 from stages.common.features import Features
 
 RUNS = Path("runs")
@@ -74,13 +75,13 @@ def read(variant: str, seed: int, classes: list[str]) -> pd.DataFrame:
     predictions = _read_unchanged(path)
     columns = [*COLUMNS, *(f"probability_{name}" for name in classes)]
     if list(predictions) != columns:
-        raise cli.UserError(
+        raise UserError(
             f"{path} must have the columns {', '.join(columns)}, for the classes of {features.FOLDER / 'meta.json'}, "
             f"but has {', '.join(predictions)}: run dvc repro"
         )
     unknown = {*predictions["actual"], *predictions["predicted"]} - {*classes}
     if unknown:
-        raise cli.UserError(f"{path}: classes must be {', '.join(classes)}, but {min(unknown)} is none: run dvc repro")
+        raise UserError(f"{path}: classes must be {', '.join(classes)}, but {min(unknown)} is none: run dvc repro")
     predictions.insert(0, "variant", variant)
     predictions.insert(1, "seed", seed)
     return predictions
@@ -91,17 +92,17 @@ def _read_unchanged(path: Path) -> pd.DataFrame:
     try:
         file = path.read_bytes()
     except FileNotFoundError:
-        raise cli.UserError(f"{path} is missing: dvc repro writes what is missing") from None
+        raise UserError(f"{path} is missing: dvc repro writes what is missing") from None
     again = f"remove {path.parent}, then run dvc repro"
     try:
         content = parquet.ParquetFile(pyarrow.BufferReader(file)).read()
         expected, found = (content.schema.metadata or {}).get(CHECKSUM), checksum(content)
     except (pyarrow.ArrowException, OSError, ValueError):  # what pyarrow has for damaged files
-        raise cli.UserError(f"{path} must be a Parquet file, but is damaged: {again}") from None
+        raise UserError(f"{path} must be a Parquet file, but is damaged: {again}") from None
     if expected is None:
-        raise cli.UserError(f"{path} must have a checksum, but has none; an older version wrote it: {again}")
+        raise UserError(f"{path} must have a checksum, but has none; an older version wrote it: {again}")
     if expected != found:
-        raise cli.UserError(f"{path}: its content must agree with its checksum, but does not; it is damaged: {again}")
+        raise UserError(f"{path}: its content must agree with its checksum, but does not; it is damaged: {again}")
     return content.to_pandas()
 
 
@@ -119,7 +120,7 @@ def read_study(variants: list[str], seeds: list[int], classes: list[str]) -> pd.
         tested, expected = (some[["fold", "utterance_id", "actual"]] for some in (table, tables[0]))
         if not tested.equals(expected):
             differ = {*tested.itertuples(index=False, name=None)} ^ {*expected.itertuples(index=False, name=None)}
-            raise cli.UserError(
+            raise UserError(
                 f"{folder(*key) / FILE} must be of the same folds, utterances and classes as "
                 f"{folder(*keys[0]) / FILE}, but they differ in {min(differ, default='their order')}: run dvc repro"
             )

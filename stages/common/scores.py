@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.common import cli
+from stages.common.errors import UserError
 
 FILE = Path("metrics/scores.csv")
 
@@ -62,7 +62,7 @@ def read(columns: list[str]) -> pd.DataFrame:
         found = (
             "none" if rows.empty else "{1} of {0[0]}, fold {0[1]}, seed {0[2]}".format(*next(rows[rows != 1].items()))
         )
-        raise cli.UserError(f"{FILE} must hold one row a variant, fold and seed, but holds {found}: run dvc repro")
+        raise UserError(f"{FILE} must hold one row a variant, fold and seed, but holds {found}: run dvc repro")
     return runs
 
 
@@ -77,7 +77,7 @@ def check(runs: pd.DataFrame, predictions: pd.DataFrame, classes: list[str]) -> 
     try:
         pd.testing.assert_frame_equal(runs, run_scores(predictions, classes), check_dtype=False, rtol=0, atol=1e-9)
     except AssertionError:
-        raise cli.UserError(
+        raise UserError(
             f"{FILE} must hold the scores of the predictions in runs/, but holds others: run dvc repro"
         ) from None
 
@@ -93,18 +93,18 @@ def read_csv(path: Path, *, numbers: list[str], text: tuple[str, ...] = ()) -> p
     try:
         table = pd.read_csv(path)
     except FileNotFoundError:
-        raise cli.UserError(f"{path} is missing: dvc repro writes what is missing") from None
+        raise UserError(f"{path} is missing: dvc repro writes what is missing") from None
     except ValueError as error:  # what pandas has for damaged files
         reason = str(error).strip().partition("\n")[0]
-        raise cli.UserError(f"{path} must be a CSV file, but is damaged ({reason}): run dvc repro") from None
+        raise UserError(f"{path} must be a CSV file, but is damaged ({reason}): run dvc repro") from None
     for name in (*text, *numbers):
         if name not in table:
-            raise cli.UserError(f"{path} must have a column {name}, but has {', '.join(table)}: run dvc repro")
+            raise UserError(f"{path} must have a column {name}, but has {', '.join(table)}: run dvc repro")
     for name in numbers:
         wrong = ~np.isfinite(pd.to_numeric(table[name], errors="coerce"))
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
-            raise cli.UserError(
+            raise UserError(
                 f"{path}: {name} must be a number, but is {table[name].iloc[row]} in line {row + 2}: run dvc repro"
             )
     return table

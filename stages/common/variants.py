@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 
 MODALITIES = {"t": "text", "v": "video", "a": "audio"}
 """Letter → modality, in the order in which the paper and the variants' names write them."""

@@ -7,7 +7,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.reader import ReaderError
 
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 
 MOST_BYTES, MOST_VALUES, LONGEST_NUMBER = 2**20, 10**5, 100
 """Bytes of a file; values in it, those behind an alias as often as it is named; characters of a number."""

@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from stages.common import cli, features, figures, files, params, predictions, scores, variants
+from stages.common.errors import UserError
 from stages.confusion import drawing
 
 PLOTS = Path("plots")
@@ -18,7 +19,7 @@ def main() -> None:
     table, fold = predictions.read_study(config.variants, config.seeds, meta.classes), config.confusion.fold
     folds = sorted(set(table["fold"]))
     if fold not in folds:
-        raise cli.UserError(f"confusion.fold must be one of the folds {folds}, but is {fold}")
+        raise UserError(f"confusion.fold must be one of the folds {folds}, but is {fold}")
     seeds = f"{_counted(config.seeds, 'seed')} (corpus: {meta.corpus})"
     everything = f"{_counted(folds, 'fold')}, {seeds}"
     with files.replacing(PLOTS / "confusion") as folder:

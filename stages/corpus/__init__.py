@@ -1,1 +1,1 @@
-"""`prepare`: any corpus → `data/features/`, the one form that the later stages read."""
+"""`corpus`: a corpus → `data/corpus/`, the one list of its utterances that the later stages read."""

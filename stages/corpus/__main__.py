@@ -1,16 +1,17 @@
-"""`python -m stages.corpus`: write `data/features/` from the corpus that `params.yaml` names."""
+"""`python -m stages.corpus`: write `data/corpus/` from the corpus that `params.yaml` names."""
 
-from stages.common import cli, features, files, params
-from stages.corpus import published_folds, synthetic
+from stages.common import cli, corpus, files, params
+from stages.corpus import synthetic
 
-SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}
+SOURCES = {"synthetic": synthetic.write}
+"""Source → what writes its corpus to a folder."""
 
 
 def main() -> None:
-    """Write the features of `corpus.source`."""
-    corpus = params.load().corpus
-    with files.replacing(features.FOLDER) as folder:
-        SOURCES[corpus.source](corpus, folder)
+    """Write the corpus of `corpus.source`."""
+    config = params.load().corpus
+    with files.replacing(corpus.FOLDER) as folder:
+        SOURCES[config.source](config, folder)
 
 
 if __name__ == "__main__":

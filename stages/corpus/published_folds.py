@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 from stages.common.features import PARTS, SEQUENCES, Array, Meta, Writer, checked_sequence, open_array, to_float32
 from stages.common.params import Corpus
 from stages.corpus.iemocap import CLASS_COUNTS

@@ -25,11 +25,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.common.features import Meta, Writer
+from stages.common.corpus import Meta
 from stages.common.params import Corpus, Synthetic
+from stages.corpus import writer
 from stages.corpus.iemocap import CLASS_COUNTS
 
 CLASSES = list(CLASS_COUNTS)
+MODALITIES = ("audio", "video", "text")
 SESSIONS, DIALOGUES = 5, 6  # sessions; dialogues in each
 RAREST = 12  # the fewest utterances a class may have
 STRENGTH = {"text": 1.9, "video": 2.2, "audio": 1.7}
@@ -47,22 +49,10 @@ WORD_NOISE = 0.3  # of a word vector's entries
 def write(corpus: Corpus, folder: Path) -> None:
     """Generate the corpus that `corpus.synthetic` describes into `folder`."""
     config = corpus.synthetic
-    rng = np.random.default_rng(config.seed)
-    speech = _Speech(config, rng)
-    writer = Writer(folder, {"audio": config.audio.features, "video": config.video.features})
-    dropped = 0
-    for utterance, has_video in _utterances(config, rng):
-        sequences = speech.sequences(utterance)
-        dropped += not has_video
-        if has_video:  # the paper drops utterances without video
-            writer.add(utterance, sequences)
-    meta = Meta(
-        corpus="synthetic",
-        classes=CLASSES,
-        longest={"audio": config.audio.longest, "video": config.video.longest, "text": config.text.longest},
-    )
-    writer.close(meta=meta, embedding=speech.embedding)
-    print(f"{sum(class_counts(config.utterances).values())} utterances; {dropped} without video were dropped")
+    utterances = [utterance for utterance, _ in Speech(config).utterances()]
+    meta = Meta(corpus="synthetic", classes=CLASSES, modalities=list(MODALITIES))
+    writer.write(folder, meta=meta, utterances=utterances)
+    print(f"{len(utterances)} utterances; {without_video(config)} without video were dropped")
 
 
 def class_counts(utterances: int) -> dict[str, int]:
@@ -71,11 +61,16 @@ def class_counts(utterances: int) -> dict[str, int]:
     return {name: max(RAREST, round(utterances * count / total)) for name, count in CLASS_COUNTS.items()}
 
 
+def without_video(config: Synthetic) -> int:
+    """How many utterances without video there are, on top: one in a hundred."""
+    return -(-config.utterances // 100)
+
+
 def _utterances(config: Synthetic, rng: np.random.Generator) -> Iterator[tuple[dict[str, str], bool]]:
-    """Utterances in the order of their dialogues and whether each has video: one in a hundred, on top, has none."""
+    """Utterances in the order of their dialogues, and whether each has video."""
     counts = class_counts(config.utterances)
     labels = np.repeat(list(counts), list(counts.values()))
-    labels = np.concatenate([labels, rng.choice(labels, -(-config.utterances // 100))])
+    labels = np.concatenate([labels, rng.choice(labels, without_video(config))])
     has_video = np.arange(len(labels)) < sum(counts.values())
     # Dialogues have a tone: each class has its own distribution over them.
     tone = {name: rng.dirichlet(np.full(SESSIONS * DIALOGUES, 5.0)) for name in CLASSES}
@@ -97,11 +92,12 @@ def _utterances(config: Synthetic, rng: np.random.Generator) -> Iterator[tuple[d
         yield utterance, bool(has_video[row])
 
 
-class _Speech:
-    """Draws the sequences of utterances; the mixing matrices, words and speakers are drawn once."""
+class Speech:
+    """Draws the corpus, the same one from the same `config`; the mixing matrices, words and speakers are drawn once."""
 
-    def __init__(self, config: Synthetic, rng: np.random.Generator):
-        self.config, self.rng = config, rng
+    def __init__(self, config: Synthetic):
+        self.config, self.rng = config, np.random.default_rng(config.seed)
+        rng = self.rng
         classes, words = len(CLASSES), config.text.vocabulary
         self.prototypes = _prototypes()
         self.picture = {
@@ -116,7 +112,17 @@ class _Speech:
         vectors += WORD_NOISE * rng.standard_normal(vectors.shape)
         self.embedding = SCALE * np.vstack([np.zeros(config.text.features), vectors])  # row 0: padding
 
-    def sequences(self, utterance: dict[str, str]) -> dict[str, np.ndarray]:
+    def utterances(self) -> Iterator[tuple[dict[str, str], dict[str, np.ndarray]]]:
+        """Names and sequences of each utterance; can be asked for once.
+
+        Those without video are drawn too, but dropped, as in the paper.
+        """
+        for utterance, has_video in _utterances(self.config, self.rng):
+            sequences = self._sequences(utterance)
+            if has_video:
+                yield utterance, sequences
+
+    def _sequences(self, utterance: dict[str, str]) -> dict[str, np.ndarray]:
         """`audio` [frames, features], `video` [frames, features] and `text` [words] of one utterance."""
         label, key = CLASSES.index(utterance["label"]), int(self.rng.integers(KEYS))
         lengths = self._lengths()
@@ -133,7 +139,7 @@ class _Speech:
         """Positions of each modality: log-normal around a third of the longest, cut at it."""
         duration = np.exp(self.rng.normal(np.log(1 / 3), 0.6))
         lengths = {}
-        for name in ("audio", "video", "text"):
+        for name in MODALITIES:
             longest = getattr(self.config, name).longest
             own = duration * np.exp(self.rng.normal(0, 0.15))
             lengths[name] = int(np.clip(round(own * longest), 2, longest))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.common import cli, features, files, params, predictions, scores
+from stages.common.errors import UserError
 
 METRICS, PLOTS = Path("metrics/headline.json"), Path("plots/headline")
 SCORES, CURVES = ["accuracy", "balanced_accuracy", "macro_f1"], ["train_loss", "dev_loss", "dev_accuracy"]
@@ -44,7 +45,7 @@ def read_curves(path: Path, folds: set[int]) -> pd.DataFrame:
     curves = scores.read_csv(path, numbers=["fold", "epoch", *CURVES])
     epochs = curves.groupby("fold").cumcount() + 1
     if set(curves["fold"]) != folds or (curves["epoch"] != epochs).any():
-        raise cli.UserError(
+        raise UserError(
             f"{path} must have the epochs 1, 2, … of each of the folds {', '.join(map(str, sorted(folds)))}, but has "
             f"not: remove {path.parent}, then run dvc repro"
         )

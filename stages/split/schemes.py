@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from stages.common.cli import UserError
-from stages.common.features import PARTS
+from stages.common.corpus import PARTS
+from stages.common.errors import UserError
 from stages.common.params import Split
 
 

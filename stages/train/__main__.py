@@ -13,6 +13,7 @@ import psutil
 from safetensors.numpy import save_file
 
 from stages.common import cli, features, files, params, predictions, variants
+from stages.common.errors import UserError
 from stages.train.engine import study
 from stages.train.engine.work import WEIGHTS, Key, Work, remove_old
 
@@ -27,7 +28,7 @@ def main() -> None:
         keys = work.unfinished(seed, folds)
         trained, warm_up = _train(variant, seed, keys, folds, config, work) if keys else (0, 0.0)
         if _callers() != callers:  # the next stage or DVC may be at `runs/` by now
-            raise cli.UserError(
+            raise UserError(
                 f"{variant} seed {seed}: the DVC that began this has ended; the results stay in .work/ "
                 "for the next dvc repro"
             )
@@ -50,9 +51,9 @@ def _options() -> tuple[str, int]:
     try:
         variants.parse(options.variant)
     except ValueError as error:
-        raise cli.UserError(f"--variant: {error}") from None
+        raise UserError(f"--variant: {error}") from None
     if not re.fullmatch("[0-9]{1,18}", options.seed):  # more digits are more than tables hold
-        raise cli.UserError(f"--seed must be a whole number from 0 to {10**18 - 1}, but is {options.seed}")
+        raise UserError(f"--seed must be a whole number from 0 to {10**18 - 1}, but is {options.seed}")
     return options.variant, int(options.seed)
 
 
@@ -94,7 +95,7 @@ def _train(
         place = study.place(variant, seed, keys, folds, config)
         try:
             return len(keys), engine.train(variant, keys, config, work, place)
-        except cli.UserError:
+        except UserError:
             own = work.unfinished(seed, folds)
             if len(own) == len(keys):
                 raise
@@ -108,7 +109,7 @@ def _write(folder: Path, seed: int, folds: list[int], table: pd.DataFrame, work:
     for fold in folds:
         result = work.result((seed, fold))
         if result is None:
-            raise cli.UserError(f"{work.folder}: the result of seed {seed}, fold {fold} is gone; run again")
+            raise UserError(f"{work.folder}: the result of seed {seed}, fold {fold} is gone; run again")
         rows = features.fold_rows(corpus, table, fold)["test"]
         tables.append(predictions.table(corpus, fold, rows, result.arrays["probabilities"]))
         curves.extend({"fold": fold} | epoch for epoch in result.values["epochs"])

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.common import params, variants
-from stages.common.cli import UserError
+from stages.common.errors import UserError
 from stages.common.features import Features
 from stages.train import model, optimiser
 from stages.train.data import Batch, Batches, scaler

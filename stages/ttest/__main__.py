@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.common import cli, features, figures, files, params, predictions, scores
+from stages.common.errors import UserError
 from stages.ttest import bootstrap, comparisons, drawing, report
 
 METRICS, PLOTS = Path("metrics"), Path("plots")
@@ -41,12 +42,12 @@ def check_tested(tested: pd.DataFrame, folds: pd.DataFrame, utterances: pd.Index
     )
     for fold, name in sorted(own ^ expected):
         what = "no prediction" if (fold, name) in expected else "a prediction"
-        raise cli.UserError(
+        raise UserError(
             f"runs/ must hold predictions of the test parts of {features.FOLDS}, but fold {fold} has {what} of {name}: "
             "run dvc repro"
         )
     for name in sorted(set(tested["utterance_id"]) - set(utterances)):
-        raise cli.UserError(
+        raise UserError(
             f"runs/ must hold predictions of the utterances in {features.FOLDER}, but has one of {name}: run dvc repro"
         )
 

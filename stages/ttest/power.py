@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common import cli, params, scores, tables
+from stages.common.errors import UserError
 from stages.common.scores import METRICS
 from stages.ttest import report, student
 
@@ -51,9 +52,7 @@ def components(d: np.ndarray) -> Components:
     """
     k, r = d.shape
     if min(k, r) < 2:
-        raise cli.UserError(
-            f"power needs at least 2 folds and 2 seeds to tell their variances apart, but has {k} × {r}"
-        )
+        raise UserError(f"power needs at least 2 folds and 2 seeds to tell their variances apart, but has {k} × {r}")
     fold, seed = d.mean(axis=1, keepdims=True), d.mean(axis=0, keepdims=True)
     residual = float(((d - fold - seed + d.mean()) ** 2).sum() / ((k - 1) * (r - 1)))
     return Components(
@@ -98,9 +97,9 @@ def main() -> None:
     pairs = [tuple(options.pair)] if options.pair else config.pairs
     runs = scores.read([options.metric])
     for name in sorted({name for pair in pairs for name in pair} - set(runs["variant"])):
-        raise cli.UserError(f"--pair must name two variants of {scores.FILE}, but {name!r} is none of them")
+        raise UserError(f"--pair must name two variants of {scores.FILE}, but {name!r} is none of them")
     if not pairs:
-        raise cli.UserError("the study has no pair of variants to compare: see compare.pairs in params.yaml")
+        raise UserError("the study has no pair of variants to compare: see compare.pairs in params.yaml")
     print(page(runs, pairs, options.metric, options.points, config.compare.alpha), end="")
 
 

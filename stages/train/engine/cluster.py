@@ -20,7 +20,8 @@ try:
 except ImportError:
     ray = None
 
-from stages.common import cli, features, params
+from stages.common import features, params
+from stages.common.errors import UserError
 from stages.train import ENVIRONMENT, protocol
 from stages.train.engine import workers
 from stages.train.engine.progress import Progress
@@ -116,7 +117,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work, plac
                     progress.update(key, standing)
                 ray.get(done)
         except ray.exceptions.RayError as error:
-            raise cli.UserError(f"{variant}: {_explain(error)}") from None
+            raise UserError(f"{variant}: {_explain(error)}") from None
         finally:
             for reference in pending:
                 ray.cancel(reference, force=True)
@@ -127,7 +128,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work, plac
 def _connect() -> None:
     """Join the cluster that RAY_ADDRESS names or that runs on this machine, and send it the code."""
     if ray is None:
-        raise cli.UserError("train.engine is ray, but Ray is not installed: pip install -r requirements-ray.txt")
+        raise UserError("train.engine is ray, but Ray is not installed: pip install -r requirements-ray.txt")
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS", "auto")
@@ -139,13 +140,13 @@ def _connect() -> None:
         ray.init(address, logging_level="ERROR", runtime_env=code | {"env_vars": ENVIRONMENT})
     except ray.exceptions.AuthenticationError as error:
         reason = str(error).partition(". ")[0]
-        raise cli.UserError(
+        raise UserError(
             f"train.engine is ray, but this machine lacks the cluster's token ({reason}): copy ~/.ray/auth_token from "
             "the machine that it was made on, as docs/cluster.md says, or name its file in RAY_AUTH_TOKEN_PATH"
         ) from None
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise cli.UserError(
+        raise UserError(
             f"train.engine is ray, but no Ray cluster can be reached (RAY_ADDRESS: {address}; {reason})"
         ) from None
 
@@ -159,7 +160,7 @@ def _slots(config: params.Params) -> int:
         if node["Alive"]
     )
     if not slots:
-        raise cli.UserError(
+        raise UserError(
             f"no node of the Ray cluster has the {wanted['CPU']:g} CPUs and {wanted['GPU']:g} GPUs that train.ray asks "
             "for each task"
         )
@@ -177,7 +178,7 @@ def _corpus(how: str):
 def _opened(corpus: features.Features | Path) -> features.Features:
     if isinstance(corpus, Path):
         if not corpus.is_dir():
-            raise cli.UserError(f"train.ray.features is shared, but {corpus} is no folder on every node: use ship")
+            raise UserError(f"train.ray.features is shared, but {corpus} is no folder on every node: use ship")
         return features.read(corpus)
     return dataclasses.replace(corpus, embedding=corpus.embedding.copy())  # torch wants it writable
 
@@ -193,7 +194,7 @@ def _together(variant: str, config: params.Params) -> int:
     try:
         return ray.get(_task(_count_together, config).remote(variant, longest, config, software()))
     except ray.exceptions.RayError as error:
-        raise cli.UserError(f"{variant}: {_explain(error)}") from None
+        raise UserError(f"{variant}: {_explain(error)}") from None
 
 
 def _count_together(variant: str, longest: dict[str, int], config: params.Params, expected: dict[str, str]) -> int:
@@ -225,7 +226,7 @@ def _check(expected: dict[str, str]) -> None:
     own = software()
     differ = [f"{name} {own[name][:12]} and not {value[:12]}" for name, value in expected.items() if own[name] != value]
     if differ:
-        raise cli.UserError(f"all nodes must have the same software, but {platform.node()} has {', '.join(differ)}")
+        raise UserError(f"all nodes must have the same software, but {platform.node()} has {', '.join(differ)}")
 
 
 def _explain(error: Exception) -> str:
@@ -234,7 +235,7 @@ def _explain(error: Exception) -> str:
         cause = error.cause
         while isinstance(cause, ray.exceptions.RayTaskError):  # of the Desk
             cause = cause.cause
-        if isinstance(cause, cli.UserError):
+        if isinstance(cause, UserError):
             return str(cause).removesuffix(f" {workers.SAFE}").removesuffix(".") + f". {workers.SAFE}"
         return f"a task failed with {type(cause).__name__}: {cause}. {workers.SAFE}"
     if isinstance(error, ray.exceptions.ObjectStoreFullError):

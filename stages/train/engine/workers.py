@@ -15,7 +15,8 @@ from multiprocessing.queues import Queue
 import pandas as pd
 import torch
 
-from stages.common import cli, features, params
+from stages.common import features, params
+from stages.common.errors import UserError
 from stages.train import protocol
 from stages.train.engine.progress import Progress
 from stages.train.engine.study import Place
@@ -62,7 +63,7 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work, plac
                 worker.terminate()  # rather than wait for the runs that it is training
             if not isinstance(error, BrokenProcessPool):
                 raise
-            raise cli.UserError(
+            raise UserError(
                 f"{variant}: a worker process was killed. If it was the kernel, for want of memory: fewer "
                 f"train.workers, or a smaller train.together, need less. {SAFE}"
             ) from None
@@ -170,4 +171,4 @@ def failures(variant: str) -> Iterator[None]:
             advice = "CUDA failed; if the device is gone for good, train.device: cpu goes on without it, from the start"
         else:
             raise
-        raise cli.UserError(f"{variant}: {advice} ({reason}). {SAFE}") from None
+        raise UserError(f"{variant}: {advice} ({reason}). {SAFE}") from None

@@ -1,0 +1,125 @@
+"""`data/corpus/` and `data/folds.csv`, as the later stages read them: who said what when, and which part is for what.
+
+`utterances.csv` has a row an utterance: utterance_id, speaker, session, dialogue, label (empty where unknown), then
+columns of the corpus's own. `folds.csv` is there only if the corpus brings folds. `meta.json` says the rest (`Meta`).
+"""
+
+import json
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from stages.common.arrays import is_integer
+from stages.common.errors import UserError, restorable, short
+
+FOLDER = Path("data/corpus")
+FOLDS = Path("data/folds.csv")
+PARTS = ("train", "dev", "test")
+NAMES = ("utterance_id", "speaker", "session", "dialogue", "label")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """`meta.json`: what is true of the whole corpus."""
+
+    corpus: str
+    """The corpus's name, such as `synthetic`, `IEMOCAP` or `unknown`."""
+    classes: list[str]
+    """Class names in the order of their labels."""
+    modalities: list[str]
+    """Names of the modalities that the corpus has."""
+
+    def check(self) -> None:
+        """Raise a UserError that names the rule and the value if a field breaks one."""
+        if not isinstance(self.corpus, str):
+            raise UserError(f"corpus must be text, but is {short(self.corpus)}")
+        if not _distinct(self.classes, str.isprintable) or len(self.classes) < 2:
+            raise UserError(
+                f"classes must be two or more different names of printable characters, but are {short(self.classes)}"
+            )
+        if not _distinct(self.modalities, re.compile("[a-z0-9_]+").fullmatch):
+            raise UserError(
+                f"modalities must be different names of lower-case letters, digits and _, "
+                f"but are {short(self.modalities)}"
+            )
+
+
+def read_meta(folder: Path = FOLDER) -> Meta:
+    """`meta.json` of a corpus.
+
+    Raises
+    ------
+    UserError
+        If it is missing or damaged, as all readers below.
+    """
+    path = folder / "meta.json"
+    with restorable(path):
+        meta = Meta(**json.loads(path.read_text(encoding="utf-8")))
+        meta.check()
+        return meta
+
+
+def read_utterances(folder: Path = FOLDER) -> pd.DataFrame:
+    """`utterances.csv` of a corpus: every column is text, and what is unknown is empty."""
+    path = folder / "utterances.csv"
+    with restorable(path):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        missing = [name for name in NAMES if name not in table]
+        if missing:
+            raise UserError(f"must have the columns {', '.join(missing)}")
+        if not table["utterance_id"].is_unique:
+            raise UserError("utterance_id must be unique")
+        return table
+
+
+def read_folds(path: Path = FOLDS, known: Collection[str] | None = None) -> pd.DataFrame:
+    """A table fold, utterance_id, part as `check_folds` has it; folds count from 1."""
+    with restorable(path):
+        folds = pd.read_csv(path, dtype={"fold": int, "utterance_id": str, "part": str}, keep_default_na=False)
+        check_folds(folds, known)
+    return folds
+
+
+def check_folds(folds: pd.DataFrame, known: Collection[str] | None = None) -> None:
+    """Check a table fold (from 1), utterance_id, part: each utterance at most once in a fold, and `known` if given.
+
+    Raises
+    ------
+    UserError
+        If it breaks a rule; names the row, counted from 0, the rule and the value.
+    """
+    columns = list(folds.columns) if isinstance(folds, pd.DataFrame) else folds
+    if not isinstance(columns, list) or sorted(map(str, columns)) != ["fold", "part", "utterance_id"]:
+        raise UserError(f"columns of the folds must be fold, utterance_id, part, but are {short(columns)}")
+    rules = {
+        "fold": ("a whole number in 1 … 999999", lambda value: is_integer(value) and 0 < value < 10**6),
+        "utterance_id": (
+            "text" if known is None else "an utterance of the corpus",
+            lambda value: isinstance(value, str) and (known is None or value in known),
+        ),
+        "part": (f"one of {', '.join(PARTS)}", lambda value: isinstance(value, str) and value in PARTS),
+    }
+    for column, (rule, holds) in rules.items():
+        for row, value in enumerate(folds[column]):
+            if not holds(value):
+                raise UserError(f"folds: row {row}: {column} must be {rule}, but is {short(value)}")
+    repeated = folds.duplicated(["fold", "utterance_id"]).tolist()
+    if any(repeated):
+        row = repeated.index(True)
+        fold, name = folds.iloc[row][["fold", "utterance_id"]]
+        raise UserError(f"folds: row {row}: an utterance must be in a fold once, but {name!r} is in fold {fold} twice")
+
+
+def numbers(folds: pd.DataFrame) -> list[int]:
+    """The folds' numbers, in order."""
+    return sorted(int(fold) for fold in folds["fold"].unique())
+
+
+def _distinct(names: object, holds: Callable[[str], object]) -> bool:
+    """Whether `names` is a list of at least one name, all different, and each of them text that keeps a rule."""
+    if not isinstance(names, list) or not all(isinstance(name, str) and name and holds(name) for name in names):
+        return False
+    return 0 < len(names) == len(set(names))

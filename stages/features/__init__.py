@@ -1,0 +1,1 @@
+"""`features`: the utterances of `data/corpus/` → `data/features/<modality>/`, one ragged array a modality."""
