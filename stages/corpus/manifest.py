@@ -127,7 +127,7 @@ def _folds(rows: list[Row]) -> pd.DataFrame | None:
 
 
 def _rotated(rows: list[Row]) -> pd.DataFrame:
-    """In each fold its own utterances are the test part, those of the next fold the dev part; the last's next is the first."""
+    """In each fold its own utterances are the test part, and those of the next fold in the cycle the dev part."""
     own = np.array([row.fold for row in rows])
     numbers = np.unique(own)
     if not 3 <= len(numbers) <= MOST_FOLDS:

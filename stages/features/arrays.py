@@ -48,7 +48,7 @@ def _files(corpus: Corpus, column: str, utterances: pd.DataFrame) -> Iterator[Pa
     for utterance, name in zip(utterances["utterance_id"], utterances[column], strict=True):
         rule = name and folder.broken_rule(name)
         if rule:
-            raise UserError(f"{manifest}: (utterance {short(utterance)}): {column} must be {rule}, but is {short(name)}")
+            raise UserError(f"{manifest}: utterance {short(utterance)}: {column} must be {rule}, but is {short(name)}")
         yield folder.path / name if name else None
 
 
