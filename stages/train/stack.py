@@ -32,7 +32,7 @@ class Stack:
         parts = self._parts(vectors)
         if len(vectors) != self.runs:
             # A graph that something still holds, such as an exception's traceback, expects gradients of the old shape.
-            self.parameters = [self._replaced(name) for name in self.names]
+            self.parameters = [self._replaced(parameter) for parameter in self.parameters]
             self.runs = len(vectors)
         for parameter, part in zip(self.parameters, parts, strict=True):
             parameter.data = part
@@ -51,13 +51,15 @@ class Stack:
         """One model's parameters [P] by name."""
         return {name: part[0].clone() for name, part in zip(self.names, self._parts(vector[None]), strict=True)}
 
-    def _replaced(self, name: str) -> nn.Parameter:
-        """A new parameter of the network in the place of the one called `name`."""
-        module, _, own = name.rpartition(".")
+    def _replaced(self, old: nn.Parameter) -> nn.Parameter:
+        """A new parameter of the network in each place of an old one."""
         with torch.inference_mode(False):
-            parameter = nn.Parameter(torch.empty(0))
-        setattr(self.network.get_submodule(module), own, parameter)
-        return parameter
+            new = nn.Parameter(torch.empty_like(old.data))
+        for module in self.network.modules():
+            for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+                if parameter is old:
+                    setattr(module, name, new)
+        return new
 
     def _parts(self, vectors: Tensor) -> list[Tensor]:
         return [

@@ -1,0 +1,217 @@
+"""The rows of a metadata file: `metadata.csv`, `metadata.jsonl` or `metadata.parquet`, as folder datasets have them."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import pyarrow.parquet
+
+from stages.common.corpus import NAMES, PARTS
+from stages.common.errors import UserError, short
+
+FILE_COLUMN = re.compile(r"([a-z][a-z0-9_]*)_file_name")
+"""A column that names a modality's files; its group is the modality."""
+OTHER_NAMES = {"validation": "dev", "valid": "dev", "val": "dev"}  # of parts
+
+_FOLD = re.compile(r"0*[1-9][0-9]{0,5}")
+
+Record = tuple[str, Iterable[tuple[str, object]]]
+"""A row's place in its file, for messages, and its columns with their values."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the metadata."""
+
+    manifest: Path
+    place: str
+    """`line 3` of a text file, `row 3` of a Parquet file; both count from 1."""
+    cells: dict[str, str]
+    """Column → text, "" where empty; only columns that mean something here."""
+
+    @property
+    def name(self) -> str:
+        """The utterance_id."""
+        return self.cells["utterance_id"]
+
+    @property
+    def fold(self) -> int:
+        """The fold's number."""
+        if not _FOLD.fullmatch(self.cells["fold"]):
+            raise self.error("fold", "a whole number in 1 … 999999")
+        return int(self.cells["fold"])
+
+    @property
+    def part(self) -> str:
+        """`train`, `dev` or `test`."""
+        part = OTHER_NAMES.get(self.cells["part"], self.cells["part"])
+        if part not in PARTS:
+            raise self.error("part", "train, dev (or validation, valid, val) or test")
+        return part
+
+    def error(self, column: str, rule: str, found: str | None = None) -> UserError:
+        """An error for a column that breaks a rule; `found`: what to say instead of its value."""
+        cell, name = self.cells[column], self.cells.get("utterance_id")
+        utterance = f" (utterance {short(name)})" if name and column != "utterance_id" else ""
+        found = found or f"is {'empty' if cell in (None, '') else short(cell)}"
+        return UserError(f"{self.manifest}: {self.place}{utterance}: {column} must be {rule}, but {found}")
+
+
+def find(root: Path) -> Path:
+    """The metadata file that `corpus.root` names: itself, or the one in that folder.
+
+    Raises
+    ------
+    UserError
+        If there is none, or more than one.
+    """
+    if root.is_file() and root.suffix in READERS:
+        return root
+    if not root.is_dir():
+        raise UserError(
+            f"corpus.root must be a folder, or a metadata file that ends in {', '.join(READERS)}, "
+            f"but is {short(str(root))}{'' if root.exists() else ', which does not exist'}"
+        )
+    names = [f"metadata{suffix}" for suffix in READERS]
+    there = [name for name in names if (root / name).is_file()]
+    if len(there) != 1:
+        raise UserError(f"{root}: must hold one of {', '.join(names)}, but holds {' and '.join(there) or 'none'}")
+    return root / there[0]
+
+
+def read(manifest: Path) -> list[Row]:
+    """All rows, each checked for itself; columns that are empty in every row are left out.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged or a rule is broken; names the file, the row, the column, the rule and the value.
+    """
+    rows = [_row(manifest, place, pairs) for place, pairs in READERS[manifest.suffix](manifest, manifest.read_bytes())]
+    if not rows:
+        raise UserError(f"{manifest}: must have a row for each utterance, but has none")
+    filled = dict.fromkeys(column for row in rows for column, cell in row.cells.items() if cell)
+    if not {"utterance_id", "label"} <= set(filled) or not any(map(FILE_COLUMN.fullmatch, filled)):
+        raise UserError(
+            f"{manifest}: must have values in the columns utterance_id, label and <modality>_file_name, "
+            f"but has {', '.join(filled) or 'none'} of those that are read"
+        )
+    rows = [replace(row, cells={column: row.cells.get(column, "") for column in filled}) for row in rows]
+    for row in rows:
+        _check(row)
+    return rows
+
+
+def _row(manifest: Path, place: str, pairs: Iterable[tuple[str, object]]) -> Row:
+    """A row with its cells as text; columns that mean nothing here are left out, since people's metadata have more."""
+    cells: dict[str, object] = {}
+    for column, value in pairs:
+        if not _is_read(column):
+            if column.endswith("_file_name"):
+                raise UserError(
+                    f"{manifest}: the <modality> of a column <modality>_file_name must be a lower-case letter and then "
+                    f"a-z, 0-9 or '_', but the column is {short(column)}"
+                )
+            continue
+        if column in cells:
+            raise UserError(f"{manifest}: {place}: must have each column once, but has {column} twice")
+        cells[column] = value
+    row = Row(manifest, place, cells)
+    return replace(row, cells={column: _text(row, column) for column in cells})
+
+
+@cache
+def _is_read(column: str) -> bool:
+    return column in (*NAMES, "fold", "part") or bool(FILE_COLUMN.fullmatch(column))
+
+
+def _text(row: Row, column: str) -> str:
+    value, may_be_number = row.cells[column], column in (*NAMES, "fold")
+    if value is None or isinstance(value, str):
+        return value or ""
+    if may_be_number and type(value) is int:
+        return str(value)
+    raise row.error(column, "text or a whole number" if may_be_number else "text")
+
+
+def _check(row: Row) -> None:
+    """Check what concerns this row alone."""
+    for column, cell in row.cells.items():
+        if not cell.isprintable():
+            raise row.error(column, "text of printable characters")
+    for column in ("utterance_id", "label"):
+        if not row.cells[column]:
+            raise row.error(column, "text or a whole number")
+    if row.cells["label"] != row.cells["label"].strip():  # else 'sad' and ' sad' would be two classes
+        raise row.error("label", "without spaces around it")
+
+
+def _read_csv(manifest: Path, content: bytes) -> Iterator[Record]:
+    lines = csv.reader(io.StringIO(_decoded(manifest, content), newline=""), strict=True)
+    header, start = None, 1
+    try:
+        for cells in lines:
+            place, start = f"line {start}", lines.line_num + 1  # a quoted cell may have several lines
+            if not cells:  # an empty line
+                continue
+            header = header or cells
+            if len(cells) != len(header):
+                raise UserError(
+                    f"{manifest}: {place}: must have {len(header)} cells as the header, but has {len(cells)}"
+                )
+            if cells is not header:
+                yield place, zip(header, cells, strict=True)
+    except csv.Error as error:
+        raise UserError(f"{manifest}: line {start}: must be CSV, but cannot be read ({short(error)})") from None
+
+
+class _Object(list):
+    """The keys and values of a JSON object, with keys that are repeated."""
+
+
+def _read_jsonl(manifest: Path, content: bytes) -> Iterator[Record]:
+    for number, line in enumerate(_decoded(manifest, content).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            pairs = json.loads(line, object_pairs_hook=_Object)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{manifest}: line {number}: must be a JSON object, but cannot be read ({short(error)})"
+            ) from None
+        if not isinstance(pairs, _Object):
+            raise UserError(f"{manifest}: line {number}: must be a JSON object, but is {short(pairs)}")
+        yield f"line {number}", pairs
+
+
+def _read_parquet(manifest: Path, content: bytes) -> Iterator[Record]:
+    try:
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
+        names = file.schema_arrow.names
+        read = [name for name in dict.fromkeys(names) if _is_read(name)]
+        columns = {name: [values.to_pylist() for values in file.read([name]).columns] for name in read}
+        rows = file.metadata.num_rows
+    except Exception as error:  # damage comes out of pyarrow as nearly anything
+        raise UserError(f"{manifest}: must be a Parquet file, but cannot be read ({short(error)})") from None
+    ignored = [(name, None) for name in names if name not in columns]
+    for row in range(rows):
+        yield f"row {row + 1}", [(name, values[row]) for name in read for values in columns[name]] + ignored
+
+
+def _decoded(manifest: Path, content: bytes) -> str:
+    """The text of a file in UTF-8, without its byte order mark."""
+    try:
+        return content.removeprefix(b"\xef\xbb\xbf").decode()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise UserError(f"{manifest}: line {line}: must be UTF-8, but has the byte 0x{byte:02x}") from None
+
+
+READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+"""How a metadata file's name ends → reader of its rows."""
