@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bootstrap_coverage`: how often the bootstrap interval holds the true difference of two models.
+"""`python -m benchmarks.bootstrap_coverage [--repeats 400]`: how often bootstrap intervals hold the true difference.
 
 Prints the table of `docs/statistics.md`. Test predictions of two models are drawn from a probit model: an utterance is
 right in a run if level + class + dialogue + utterance + run + noise > 0, all but the level and the class normal, each
@@ -6,6 +6,8 @@ with a part that both models share and a part of their own. Over all dialogues, 
 class is then Φ((level + class) / √(1 + sum of variances)) exactly, which gives the true difference.
 """
 
+import argparse
+import os
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 
@@ -15,10 +17,8 @@ from scipy import stats
 
 from stages.common import tables
 from stages.corpus.iemocap import CLASS_COUNTS
-from stages.train.__main__ import cores
 from stages.ttest import bootstrap
 
-REPEATS = 400
 CLASSES = list(CLASS_COUNTS)
 SHARES = np.array(list(CLASS_COUNTS.values())) / sum(CLASS_COUNTS.values())
 LEVELS = {"self_tva": 0.45, "cross_tva": 0.35}
@@ -84,11 +84,14 @@ def covered(study: tuple[int, int, int, int], number: int) -> dict[str, tuple[bo
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=400, help="simulated studies of each size (default: 400)")
+    repeats = parser.parse_args().repeats
     print("True difference in points:", {name: round(100 * value, 2) for name, value in true_difference().items()})
     rows = []
-    with ProcessPoolExecutor(cores()) as pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for name, study in STUDIES.items():
-            results = list(pool.map(covered, repeat(study), range(REPEATS)))
+            results = list(pool.map(covered, repeat(study), range(repeats)))
             for metric in true_difference():
                 held, width = np.mean([result[metric] for result in results], axis=0)
                 rows.append(
@@ -99,7 +102,7 @@ def main() -> None:
                         "mean width (points)": f"{100 * width:.1f}",
                     }
                 )
-    print(f"\nCoverage of 95 % intervals, {REPEATS} studies each\n\n{tables.markdown(pd.DataFrame(rows))}")
+    print(f"\nCoverage of 95 % intervals, {repeats} studies each\n\n{tables.markdown(pd.DataFrame(rows))}")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 Runs the study undisturbed, then again, by `dvc repro` or `python -m tools.jobs 2`, with a signal to a worker, to a
 stage, to DVC or to `tools.jobs` at random moments: SIGKILL, SIGTERM, SIGINT, or SIGSTOP with SIGCONT a while later.
-The plain rerun follows at once (`python -m tools.repair_lock`
-and `dvc repro`, or `tools.jobs`): what was left may still be
-training. Where nothing disturbs it, it must not fail. Whenever the study is complete, `runs/`,
-`metrics/`, `plots/` and `dvc.lock` must be those of the undisturbed run; then it begins anew. Prints what was disturbed
-and what came of it.
+The plain rerun follows at once (`python -m tools.repair_lock` and `dvc repro`, or `tools.jobs`), while processes that
+were left may still be training. It must not fail unless it gets a signal itself. Whenever the study is complete,
+`runs/`, `metrics/`, `plots/` and `dvc.lock` (its stages in any order) must be those of the undisturbed run; then it
+begins anew. Prints what was disturbed and what came of it.
 """
 
 import argparse
@@ -115,7 +114,7 @@ def begin_anew(study: Path) -> None:
 
 
 def start(study: Path, command: str, environment: dict[str, str]) -> subprocess.Popen:
-    """Start DVC, once what a killed one cut short is mended, or `tools.jobs`, which does that itself."""
+    """Start DVC, once what a killed one cut short is repaired, or `tools.jobs`, which repairs it itself."""
     log = (study / ".log").open("w+")
     if command == "dvc":
         subprocess.run([sys.executable, "-m", "tools.repair_lock"], cwd=study, env=environment, stderr=log, check=True)

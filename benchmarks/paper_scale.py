@@ -1,11 +1,12 @@
 """`python -m benchmarks.paper_scale [--scale S]`: what the paper's corpus size costs.
 
 Writes a made-up corpus in the published layout (7,487 utterances at scale 1: 28 GB; a tenth by default), then
-reports time, peak memory and disk of `prepare`, and time and memory of one training epoch of `self_tva` and `cross_tva`
-at the paper's sizes. The files are removed at the end.
+reports time, peak memory and disk of the stages `corpus` and `features`, and time and memory of one training epoch of
+`self_tva` and `cross_tva` at the paper's sizes. The files are removed at the end.
 """
 
 import argparse
+import importlib
 import json
 import os
 import shutil
@@ -21,11 +22,14 @@ import yaml
 
 from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes, parts, size_in_bytes, write
-from stages.common import features, params
+from stages.common import corpus, features, params
+from stages.common.records import RunId
 from stages.corpus.iemocap import CLASS_COUNTS
+from stages.plan.__main__ import make
 
 ROOT = Path(__file__).parents[1]
 FOLDS = 5
+MODALITIES = ("audio", "video", "text")
 
 
 def main() -> None:
@@ -37,11 +41,12 @@ def main() -> None:
     parser.add_argument("--job", help=argparse.SUPPRESS)  # what a child process is to do and measure
     options = parser.parse_args()
     if options.job:
-        print(json.dumps(measure_prepare() if options.job == "prepare" else measure_epoch(options.job)))
+        name, _, modality = options.job.partition("@")
+        print(json.dumps(measure_stage(name, modality) if name in ("corpus", "features") else measure_epoch(name)))
         return
     labels = np.repeat(np.arange(len(CLASS_COUNTS)), [max(5, round(options.scale * n)) for n in CLASS_COUNTS.values()])
     sizes = Sizes()
-    needed = int(1.3 * size_in_bytes(len(labels), FOLDS, sizes))  # the prepared features take less than 30 % of it
+    needed = int(1.3 * size_in_bytes(len(labels), FOLDS, sizes))  # the features take less than 30 % of it
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         free = shutil.disk_usage(folder).free
         if free < needed:
@@ -54,15 +59,16 @@ def main() -> None:
 def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
     print(f"writing {len(labels)} utterances in {FOLDS} folds: {gigabytes(size_in_bytes(len(labels), FOLDS, sizes))}")
     started = time.monotonic()
-    corpus = Corpus(labels, sizes, without_video=(0, len(labels) // 2))
-    write(folder / "corpus", corpus, parts(len(labels), FOLDS, seed=1))
+    made = Corpus(labels, sizes, without_video=(0, len(labels) // 2))
+    write(folder / "corpus", made, parts(len(labels), FOLDS, seed=1))
     print(f"written in {time.monotonic() - started:.0f} s")
     config = yaml.safe_load((ROOT / "params.yaml").read_text())
     config["corpus"] |= {"source": "published_folds", "root": str(folder / "corpus")}
     (folder / "params.yaml").write_text(yaml.safe_dump(config))
-    found = child(folder, "prepare")
-    disk = sum(path.stat().st_size for path in (folder / "data/features").iterdir())
-    print(f"prepare: {found['seconds']:.0f} s, peak memory {gigabytes(found['peak'])}, {gigabytes(disk)} of features")
+    for job in ("corpus", *(f"features@{modality}" for modality in MODALITIES)):
+        found = child(folder, job)
+        disk = sum(path.stat().st_size for path in (folder / "data" / job.replace("@", "/")).iterdir())
+        print(f"{job}: {found['seconds']:.0f} s, peak memory {gigabytes(found['peak'])}, {gigabytes(disk)} written")
     subprocess.run([sys.executable, "-m", "stages.split"], cwd=folder, env=environment(), check=True)
     for variant in ("self_tva", "cross_tva"):
         found = child(folder, variant)
@@ -73,13 +79,13 @@ def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
         )
 
 
-def measure_prepare() -> dict[str, float]:
-    """Run `prepare` in this process."""
-    from stages.corpus.__main__ import main
-
+def measure_stage(name: str, modality: str) -> dict[str, float]:
+    """Run the stage `corpus`, or `features` for a modality, in this process."""
+    stage = importlib.import_module(f"stages.{name}.__main__")
+    sys.argv = [name, *(["--modality", modality] if modality else [])]
     started = time.monotonic()
     with redirect_stdout(sys.stderr):
-        main()
+        stage.main()
     return {"seconds": time.monotonic() - started, "peak": memory.peak()}
 
 
@@ -89,20 +95,20 @@ def measure_epoch(variant: str) -> dict[str, float]:
     from stages.train.engine import workers  # only here, so that the parent stays small
 
     workers.keep_freed_memory()
-    config = params.load()
-    short = config.train.protocol.model_copy(update={"max_epochs": 2})
-    config = config.model_copy(update={"train": config.train.model_copy(update={"protocol": short, "device": "cpu"})})
-    corpus = features.read()
-    rows = features.fold_rows(corpus, features.read_folds(), 1)
+    plan = make(variant, params.load())
+    short = plan.protocol.model_copy(update={"max_epochs": 2})
+    plan = plan.model_copy(update={"protocol": short, "device": "cpu"})
+    prepared = features.read(plan.names)
+    rows = features.fold_rows(prepared, corpus.read_folds(), 1)
     ends, own = [], []
 
-    def note(_key, standing) -> None:
-        if not standing.epochs:
+    def note(_run, progress) -> None:
+        if not progress.epochs_done:
             return
         ends.append(time.monotonic())
         own.append(memory.anonymous())
 
-    list(protocol.train(variant, [(1, 1)], {1: rows}, corpus, config, report=note))
+    list(protocol.train(plan, [RunId(1, 1)], {1: rows}, prepared, report=note))
     steps = -(-len(rows["train"]) // short.batch_size)
     return {"seconds": ends[1] - ends[0], "own": max(own), "peak": memory.peak(), "steps": steps}
 

@@ -95,9 +95,9 @@ class Runner:
         if kind == "project":
             self.network = model.build(variant, shape, config).to(self.device)
             self.stack = Stack(self.network)
-            self.states = optimiser.fresh(self.stack.vector(self.network)).repeat(runs, 1, 1)
+            self.states = optimiser.fresh(self.stack.vector(self.network).repeat(runs, 1))
             generators = tuple(torch.Generator(self.device).manual_seed(run) for run in range(runs))
-            self.stack.use(self.states[:, 0], generators)
+            self.stack.use(self.states.parameters, generators)
             self.steps = 0
         else:
             self.network = PlainModel(

@@ -23,7 +23,7 @@ from stages.common import files, params
 from stages.common.errors import UserError
 from stages.train.engine import work, workers
 from tests.conftest import ROOT, Study
-from tools import repair_lock as mend
+from tools import repair_lock
 
 COMMAND = ("python", "-m", "stages.train", "--variant", "self_tva", "--seed", "1")
 
@@ -288,17 +288,17 @@ def test_want_of_memory_and_a_lost_device_are_said():
         raise RuntimeError("a mistake of ours")
 
 
-def test_a_lock_file_cut_short_is_mended(tmp_path, monkeypatch, capsys):
+def test_a_lock_file_cut_short_is_repaired(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     whole = (ROOT / "dvc.lock").read_text()
     lock = Path("dvc.lock")
     lock.write_text(whole)
-    mend.main()
+    repair_lock.main()
     assert (lock.read_text(), capsys.readouterr().err) == (whole, "")
     second = whole.index("  split:")
     for size in [0, 10, *range(second - 40, len(whole), 997), len(whole) - 1]:
         lock.write_text(whole[:size])
-        mend.main()
+        repair_lock.main()
         if size < second:
             assert not lock.exists()
         else:  # the stages before the cut one; or that too, without some of its outs
@@ -309,7 +309,7 @@ def test_a_lock_file_cut_short_is_mended(tmp_path, monkeypatch, capsys):
             assert len(re.findall(r"^  \S", rest[: size - len(left)], re.MULTILINE)) <= 1
 
 
-def test_a_list_of_files_in_use_that_a_killed_dvc_left_is_mended(tmp_path, monkeypatch, capsys):
+def test_a_list_of_files_in_use_that_a_killed_dvc_left_is_repaired(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rwlock = Path(".dvc/tmp/rwlock")
     rwlock.parent.mkdir(parents=True)
@@ -320,7 +320,7 @@ def test_a_list_of_files_in_use_that_a_killed_dvc_left_is_mended(tmp_path, monke
     monkeypatch.setattr(psutil.Process, "cmdline", lambda self, own=psutil.Process.cmdline: [*own(self), sys.argv[-1]])
     for text in ("", '{"read": {', "[]", '{"a": {}}', '{"write": {"x": [1]}}'):
         rwlock.write_text(text)
-        mend.main()
+        repair_lock.main()
         assert not rwlock.exists()
         assert capsys.readouterr().err == f"{rwlock} was cut short when DVC was killed: removed\n"
     for before, after in (
@@ -330,25 +330,27 @@ def test_a_list_of_files_in_use_that_a_killed_dvc_left_is_mended(tmp_path, monke
         ({"write": {"x": living}, "read": {"y": [dead, living]}}, {"write": {"x": living}, "read": {"y": [living]}}),
     ):
         rwlock.write_text(json.dumps(before))
-        mend.main()
+        repair_lock.main()
         assert json.loads(rwlock.read_text()) == (after or before)
-        assert capsys.readouterr().err == (f"{rwlock} named a DVC that was killed: no more\n" if after else "")
+        assert capsys.readouterr().err == (
+            f"{rwlock} named a DVC that is no longer running: repaired\n" if after else ""
+        )
     ended.wait()
 
 
 def test_a_lock_file_that_dvc_is_writing_is_waited_for(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    whole, lock, at_work = (ROOT / "dvc.lock").read_text(), Path("dvc.lock"), Path(".dvc/tmp/lock")
-    at_work.parent.mkdir(parents=True)
-    with closing(zc.lockfile.LockFile(at_work)):  # as DVC does
+    whole, lock, dvc_lock = (ROOT / "dvc.lock").read_text(), Path("dvc.lock"), Path(".dvc/tmp/lock")
+    dvc_lock.parent.mkdir(parents=True)
+    with closing(zc.lockfile.LockFile(dvc_lock)):  # as DVC does
         lock.write_text(whole[:5000])
-        mending = threading.Thread(target=mend.main)
-        mending.start()
+        repairing = threading.Thread(target=repair_lock.main)
+        repairing.start()
         time.sleep(0.5)
         assert lock.read_text() == whole[:5000]
         lock.write_text(whole)
-    mending.join()
-    assert capsys.readouterr().err == f"another DVC ({os.getpid()}) is at work; waiting for it\n"
+    repairing.join()
+    assert capsys.readouterr().err == f"another DVC ({os.getpid()}) is running; waiting for it\n"
     assert lock.read_text() == whole
 
 

@@ -1,6 +1,5 @@
-"""What the writer of features refuses, what readers say of damaged files, and that nothing trains on damaged arrays."""
+"""What the writers of a corpus and its features refuse, what readers say of damaged files, and what verifies arrays."""
 
-import copy
 import json
 import re
 import shutil
@@ -14,105 +13,188 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.common import features
+from stages.common import corpus, features
 from stages.common.errors import UserError
+from stages.corpus import writer as corpus_writer
+from stages.features.writer import Writer
 
 CLASSES = ["angry", "sad", "so-so"]
-LONGEST = {"audio": 7, "video": 5, "text": 11}
 WORDS = 13
+SEQUENCES = ("sound", "face_2", "words")  # modalities may be called anything
 
 
-def corpus() -> dict:
+def good() -> dict:
     """What `build` writes: 6 utterances, nothing wrong with them."""
     rng = np.random.default_rng(0)
     names = [("", "", ""), ("s1", "ses1", "d1"), ("s2", "ses1", "d1")]
     return {
-        "dimensions": {"audio": 3, "video": 2},
         "utterances": [
-            (
-                {
-                    "utterance_id": f"u{i}",
-                    "speaker": names[i % 3][0],
-                    "session": names[i % 3][1],
-                    "dialogue": names[i % 3][2],
-                    "label": CLASSES[i % 3] if i < 4 else i % 3,
-                },
-                {
-                    "audio": rng.standard_normal((1 + i, 3)),
-                    "video": rng.standard_normal((5 - i % 2, 2)).astype(np.float32),
-                    "text": rng.integers(1, WORDS, 1 + 2 * i),
-                },
-                {"audio": 1 + i // 2} if i % 2 else None,
-            )
+            {
+                "utterance_id": f"u{i}",
+                "speaker": names[i % 3][0],
+                "session": names[i % 3][1],
+                "dialogue": names[i % 3][2],
+                "label": CLASSES[i % 3] if i < 4 else i % 3,
+                "folder": f"fold0{i}",
+                "row": i,
+            }
             for i in range(6)
         ],
-        "meta": {"corpus": "unknown", "classes": list(CLASSES), "longest": dict(LONGEST)},
-        "embedding": rng.standard_normal((WORDS, 4)),
-        "prosody": rng.standard_normal((6, 2)),
+        "meta": {"corpus": "unknown", "classes": list(CLASSES), "modalities": list(SEQUENCES)},
         "folds": pd.DataFrame(
             [(fold, f"u{i}", ["train", "dev", "test"][(i + fold) % 3]) for fold in (1, 2) for i in range(6)],
             columns=["fold", "utterance_id", "part"],
         ),
+        "modalities": {
+            "sound": {
+                "kind": "frames",
+                "dimensions": 3,
+                "sequences": [(f"u{i}", rng.standard_normal((1 + i, 3)), 1 + i // 2) for i in range(6)],
+                "longest": 7,
+                "embedding": None,
+                "made": {"source": "test"},
+            },
+            "face_2": {
+                "kind": "frames",
+                "dimensions": None,
+                "sequences": [
+                    (f"u{i}", rng.standard_normal((5 - i % 2, 2)).astype(np.float32), None) for i in range(6)
+                ],
+                "longest": 5,
+                "embedding": None,
+                "made": {"source": "test", "size": 2},
+            },
+            "words": {
+                "kind": "tokens",
+                "dimensions": None,
+                "sequences": [(f"u{i}", rng.integers(1, WORDS, 1 + 2 * i), None) for i in range(6)],
+                "longest": None,
+                "embedding": rng.standard_normal((WORDS, 4)),
+                "made": {},
+            },
+        },
     }
 
 
 def build(folder: Path, made: dict) -> None:
-    writer = features.Writer(folder, made["dimensions"])
-    for utterance in made["utterances"]:
-        writer.add(*utterance)
-    rest = {name: made[name] for name in ("embedding", "prosody", "folds")}
-    writer.close(meta=features.Meta(**made["meta"]), **rest)
+    corpus_writer.write(
+        folder / "corpus",
+        meta=corpus.Meta(**made["meta"]),
+        utterances=made["utterances"],
+        folds=made["folds"],
+    )
+    for name, own in made["modalities"].items():
+        build_modality(folder / "features" / name, own)
+
+
+def build_modality(folder: Path, own: dict) -> None:
+    writer = Writer(folder, own["kind"], own["dimensions"])
+    for sequence in own["sequences"]:
+        writer.add(*sequence)
+    writer.close(longest=own["longest"], embedding=own["embedding"], made=own["made"])
+
+
+def read(folder: Path, modalities=SEQUENCES) -> features.Features:
+    return features.read(modalities, folder / "features", folder / "corpus")
 
 
 def assert_holds(folder: Path, made: dict) -> None:
     """What is read must be what was written."""
-    found = features.read(folder)
-    assert found.meta.classes == made["meta"]["classes"]
-    assert found.meta.longest == made["meta"]["longest"]
-    np.testing.assert_array_equal(found.embedding, made["embedding"].astype(np.float32))
-    if made["prosody"] is not None:
-        np.testing.assert_array_equal(np.load(folder / "prosody.npy"), made["prosody"].astype(np.float32))
-    table = features.read_utterances(folder)
+    found = read(folder, made["modalities"])
+    assert corpus.read_meta(folder / "corpus") == found.meta == corpus.Meta(**made["meta"])
+    table = corpus.read_utterances(folder / "corpus")
+    assert list(table) == list(made["utterances"][0])
     assert len(table) == len(made["utterances"])
-    for row, (names, sequences, valid) in enumerate(made["utterances"]):
-        label = names["label"] if isinstance(names["label"], str) else CLASSES[names["label"]]
-        assert found.utterance_id[row] == names["utterance_id"]
+    for row, utterance in enumerate(made["utterances"]):
+        label = utterance["label"] if isinstance(utterance["label"], str) else CLASSES[utterance["label"]]
+        assert found.utterance_id[row] == utterance["utterance_id"]
         assert found.meta.classes[found.label[row]] == table["label"][row] == label
-        assert [table[name][row] for name in features.NAMES[:-1]] == [names[name] for name in features.NAMES[:-1]]
-        for modality, values in sequences.items():
-            ragged = found.sequences[modality]
-            np.testing.assert_array_equal(ragged[row], values.astype(np.int32 if modality == "text" else np.float32))
-            assert len(ragged.valid_only()[row]) == (valid or {}).get(modality, len(values))
+        assert [table[name][row] for name in table] == [str(own) for own in (utterance | {"label": label}).values()]
+    for name, own in made["modalities"].items():
+        assert_modality_holds(found.sequences[name], own)
+        assert features.read_modality_meta(name, folder / "features").made == own["made"]
     if made["folds"] is not None:
         pd.testing.assert_frame_equal(
-            features.read_folds(folder / "folds.csv"),
+            corpus.read_folds(folder / "corpus/folds.csv"),
             made["folds"][["fold", "utterance_id", "part"]],
             check_dtype=False,
         )
 
 
+def assert_modality_holds(ragged: features.Ragged, own: dict) -> None:
+    assert ragged.kind == own["kind"]
+    assert ragged.longest == (own["longest"] or max(len(values) for _, values, _ in own["sequences"]))
+    if own["kind"] == "tokens":
+        np.testing.assert_array_equal(ragged.embedding, own["embedding"].astype(np.float32))
+    assert ragged.dimensions == (own["sequences"][0][1] if own["kind"] == "frames" else own["embedding"]).shape[1]
+    assert len(ragged.lengths) == len(own["sequences"])
+    for row, (_, values, valid) in enumerate(own["sequences"]):
+        np.testing.assert_array_equal(ragged[row], values.astype(np.int32 if own["kind"] == "tokens" else np.float32))
+        assert len(ragged.valid_only()[row]) == (len(values) if valid is None else valid)
+
+
 def test_what_is_written_is_read(tmp_path):
-    build(tmp_path / "c", corpus())
-    assert_holds(tmp_path / "c", corpus())
+    build(tmp_path, good())
+    assert_holds(tmp_path, good())
+    assert not (tmp_path / "features/face_2/valid.npy").exists()  # all are
 
 
-def third(names=None, **sequences):
-    """A mistake in the third utterance."""
+@pytest.mark.parametrize("count", [1, 8])
+def test_there_may_be_any_number_of_modalities(count, tmp_path):
+    made = good()
+    kinds = list(made["modalities"].values())
+    made["modalities"] = {f"m{i}": kinds[i % 3] for i in range(count)}
+    made["meta"]["modalities"] = list(made["modalities"])
+    build(tmp_path, made)
+    assert_holds(tmp_path, made)
+    assert list(read(tmp_path, ["m0"]).sequences) == ["m0"]
 
-    def change(made):
-        own = made["utterances"][2]
-        own[0].update(names or {})
-        own[1].update(sequences)
 
-    return change
+def test_a_modality_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    build(tmp_path, good())
+    with pytest.raises(UserError, match=r"features/smell: a modality must be one of .*, face_2, sound, words, but is"):
+        read(tmp_path, ["sound", "smell"])
+    with pytest.raises(UserError, match=r"one of those in \S+nowhere, none, but is sound"):
+        features.read(["sound"], tmp_path / "nowhere", tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("change", ["order", "fewer", "renamed"])
+def test_features_of_other_utterances_are_refused(change, tmp_path):
+    made = good()
+    sequences = made["modalities"]["sound"]["sequences"]
+    made["modalities"]["sound"]["sequences"] = {
+        "order": sequences[::-1],
+        "fewer": sequences[:-1],
+        "renamed": [(f"v{name}", *rest) for name, *rest in sequences],
+    }[change]
+    build(tmp_path, made)
+    assert len(read(tmp_path, ["face_2", "words"]).label) == 6
+    with pytest.raises(
+        UserError, match=r"sound/meta.json: features must be of the utterances of utterances.csv, .* `dvc repro`"
+    ):
+        read(tmp_path, ["face_2", "sound"])
+
+
+def third(**changes):
+    """A mistake in what is known of the third utterance."""
+    return lambda made: made["utterances"][2].update(changes)
+
+
+def sequence(modality, values, valid=None, utterance_id="u2"):
+    """Another sequence of the third utterance."""
+    return lambda made: made["modalities"][modality]["sequences"].__setitem__(2, (utterance_id, values, valid))
+
+
+def of(modality, **changes):
+    return lambda made: made["modalities"][modality].update(changes)
 
 
 def setting(**changes):
     return lambda made: made.update(changes)
 
 
-def lacking(where, key):
-    return lambda made: made["utterances"][2][where].pop(key)
+def of_meta(**changes):
+    return lambda made: made["meta"].update(changes)
 
 
 def folds(**changes):
@@ -125,121 +207,146 @@ def at(array, index, value):
     return array
 
 
-GOOD = corpus()
-OWN = GOOD["utterances"][2][1]
+GOOD = good()
+OWN = {name: own["sequences"][2][1] for name, own in GOOD["modalities"].items()}
+VECTORS = GOOD["modalities"]["words"]["embedding"]
 MISTAKES = {
     "real-valued text": (
-        third(text=np.full((6, 5), 0.5)),
-        r"'u2': text: must have the shape \[words\], but has \[6, 5\]",
+        sequence("words", np.full((6, 5), 0.5)),
+        r"'u2': must have the shape \[words\], but has \[6, 5\]",
     ),
-    "real ids": (third(text=np.array([1, 2.5])), r"'u2': text: token ids must be whole numbers .* position 1 has 2.5"),
-    "NaN id": (third(text=np.array([np.nan])), r"'u2': text: token ids must be whole numbers .* position 0 has nan"),
-    "negative id": (third(text=np.array([3, -1])), r"'u2': text: token ids must be .* position 1 has -1"),
+    "real ids": (
+        sequence("words", np.array([1, 2.5])),
+        r"'u2': token ids must be whole numbers .* position 1 has 2.5",
+    ),
+    "NaN id": (
+        sequence("words", np.array([np.nan])),
+        r"'u2': token ids must be whole numbers .* position 0 has nan",
+    ),
+    "negative id": (sequence("words", np.array([3, -1])), r"'u2': token ids must be .* position 1 has -1"),
     "id beyond int32": (
-        third(text=np.array([2**31])),
+        sequence("words", np.array([2**31])),
         r"whole numbers in 0 … 2147483647 \(those of int32\), but position 0",
     ),
     "id beyond the vocabulary": (
-        third(text=np.array([WORDS])),
-        r"'u2': text: token ids must be in 0 … 12 \(the rows of the embedding\), but one is 13",
+        sequence("words", np.array([WORDS])),
+        r"'u2': token ids must be in 0 … 12 \(the rows of the embedding\), but one is 13",
     ),
-    "padded text": (third(text=np.array([3, 0])), "'u2': text: must come without padding, but ends with its id, 0"),
+    "padded text": (sequence("words", np.array([3, 0])), "'u2': must come without padding, but ends with its id, 0"),
     "7 features for 3": (
-        third(audio=np.zeros((5, 7))),
-        r"'u2': audio: must have the shape \[frames, 3\], but has \[5, 7\]",
+        sequence("sound", np.zeros((5, 7))),
+        r"'u2': must have the shape \[frames, 3\], but has \[5, 7\]",
+    ),
+    "3 features after 2": (
+        sequence("face_2", np.zeros((5, 3))),
+        r"'u2': must have the shape \[frames, 2\], but has \[5, 3\]",
+    ),
+    "no features": (
+        lambda made: made["modalities"]["face_2"]["sequences"].__setitem__(0, ("u0", np.zeros((5, 0)), None)),
+        r"'u0': must have the shape \[frames, features\], but has \[5, 0\]",
     ),
     "one frame without its axis": (
-        third(video=np.zeros(2)),
-        r"'u2': video: must have the shape \[frames, 2\], but has \[2\]",
+        sequence("face_2", np.zeros(2)),
+        r"'u2': must have the shape \[frames, 2\], but has \[2\]",
     ),
-    "NaN": (third(video=at(OWN["video"], (3, 1), np.nan)), "'u2': video: values must be finite, but frame 3 has nan"),
+    "NaN": (
+        sequence("face_2", at(OWN["face_2"], (3, 1), np.nan)),
+        "'u2': values must be finite, but frame 3 has nan",
+    ),
     "infinity": (
-        third(audio=at(OWN["audio"], (2, 1), -np.inf)),
-        "'u2': audio: values must be finite, but frame 2 has -inf",
+        sequence("sound", at(OWN["sound"], (2, 1), -np.inf)),
+        "'u2': values must be finite, but frame 2 has -inf",
     ),
     "1e300": (
-        third(audio=at(OWN["audio"], (1, 1), 1e300)),
-        r"'u2': audio: values must fit into float32, which ends at 3.4e\+38, but frame 1 has 1e\+300",
+        sequence("sound", at(OWN["sound"], (1, 1), 1e300)),
+        r"'u2': values must fit into float32, which ends at 3.4e\+38, but frame 1 has 1e\+300",
     ),
     "objects": (
-        third(audio=np.array([[1, 2, "x"]], object)),
-        r"audio: must be an array of numbers, but is one of dtype\('O'\)",
+        sequence("sound", np.array([[1, 2, "x"]], object)),
+        r"'u2': must be an array of numbers, but is one of dtype\('O'\)",
     ),
     "text for numbers": (
-        third(text=np.array(["hello"])),
-        "'u2': text: must be an array of numbers, but is one of dtype",
+        sequence("words", np.array(["hello"])),
+        "'u2': must be an array of numbers, but is one of dtype",
     ),
-    "bool": (third(text=np.array([True])), r"'u2': text: must be an array of numbers, but is one of dtype\('bool'\)"),
+    "infinite id of a type that ends before those of int32": (
+        sequence("words", np.array([np.inf], np.float16)),
+        r"'u2': token ids must be whole numbers .* position 0 has inf",
+    ),
+    "bool": (
+        sequence("words", np.array([True])),
+        r"'u2': must be an array of numbers, but is one of dtype\('bool'\)",
+    ),
     "complex": (
-        third(video=np.zeros((2, 2), complex)),
-        "'u2': video: must be an array of numbers, but is one of dtype",
+        sequence("face_2", np.zeros((2, 2), complex)),
+        "'u2': must be an array of numbers, but is one of dtype",
     ),
-    "a list": (third(text=[1, 2]), r"'u2': text: must be an array of numbers, but is \[1, 2\]"),
-    "nothing": (third(audio=None), "'u2': audio: must be an array of numbers, but is None"),
-    "a modality is missing": (
-        lacking(1, "video"),
-        "'u2': sequences must be audio, video, text, but are .*'audio', 'text'",
-    ),
-    "another modality": (third(smell=np.zeros(3)), "'u2': sequences must be audio, video, text, but are .*'smell'"),
+    "a list": (sequence("words", [1, 2]), r"'u2': must be an array of numbers, but is \[1, 2\]"),
+    "nothing": (sequence("sound", None), "'u2': must be an array of numbers, but is None"),
     "too long": (
-        third(text=np.full(12, 3)),
-        r"'u2': text: must have at most 11 positions \(meta.longest\), but has 12",
+        of("words", longest=10),
+        r"'u5': must have at most 10 tokens, but has 11",
     ),
     "valid": (
-        lambda made: made["utterances"].__setitem__(2, (*made["utterances"][2][:2], {"video": 6})),
-        "'u2': video: its valid positions must be a whole number in 0 … 5, but are 6",
+        sequence("face_2", OWN["face_2"], 6),
+        "'u2': its valid positions must be a whole number in 0 … 5, but are 6",
     ),
-    "valid of what": (
-        lambda made: made["utterances"].__setitem__(2, (*made["utterances"][2][:2], {"vidoe": 6})),
-        r"'u2': valid must be of audio, video, text, but is of \['vidoe'\]",
+    "sequence twice": (
+        sequence("face_2", OWN["face_2"], None, "u0"),
+        "'u0': utterance_id must be unique, but was added before",
     ),
-    "id twice": (third({"utterance_id": "u0"}), "utterance 'u0': utterance_id must be unique, but was added before"),
-    "number for an id": (third({"utterance_id": 7}), "utterance 7: utterance_id must be text of printable characters"),
-    "empty id": (third({"utterance_id": ""}), "utterance '': utterance_id must not be empty"),
+    "sequence of a number": (
+        sequence("face_2", OWN["face_2"], None, 7),
+        "utterance 7: utterance_id must be text of printable characters",
+    ),
+    "no frames at all": (of("face_2", sequences=[]), "frames must be of at least one utterance, but none was added"),
+    "kind": (of("sound", kind="words"), "kind must be one of frames, tokens, but is 'words'"),
+    "longest 0": (of("sound", longest=0), "longest must be a whole number from 1, but is 0"),
+    "dimensions 0": (of("sound", dimensions=0), "dimensions must be a whole number from 1, but is 0"),
+    "dimensions of tokens": (of("words", dimensions=4), "dimensions must be of frames, but 4 is of tokens"),
+    "how it was made": (of("sound", made=None), "made must say how the features were made, but is None"),
+    "id twice": (third(utterance_id="u0"), "utterance 'u0': utterance_id must be unique, but was there before"),
+    "number for an id": (third(utterance_id=7), "utterance 7: utterance_id must be text of printable characters"),
+    "empty id": (third(utterance_id=""), "utterance '': utterance_id must not be empty"),
     "line break": (
-        third({"utterance_id": "a\nb"}),
+        third(utterance_id="a\nb"),
         r"utterance 'a\\nb': utterance_id must be text of printable characters",
     ),
-    "no speaker": (third({"speaker": None}), "'u2': speaker must be text of printable characters, but is None"),
+    "no speaker": (third(speaker=None), "'u2': speaker must be text of printable characters, but is None"),
+    "number for a speaker": (third(speaker=3), "'u2': speaker must be text of printable characters, but is 3"),
+    "line break in a column of the source's own": (third(folder="a\nb"), "'u2': folder must be text of printable"),
+    "NaN in a column of the source's own": (third(row=np.nan), "'u2': row must be text of printable .* but is nan"),
     "a column is missing": (
-        lacking(0, "session"),
-        "what names an utterance must be utterance_id, speaker, session, dialogue",
+        lambda made: made["utterances"][2].pop("session"),
+        "what is known of an utterance must be utterance_id, speaker, session, dialogue, label, folder, row, but is",
     ),
-    "another column": (third({"gender": "f"}), "what names an utterance must be .* but are .*'gender'"),
-    "unknown label": (third({"label": "happy"}), "'u2': label must be one of angry, sad, so-so .* but is 'happy'"),
-    "label beyond": (third({"label": 3}), "'u2': label must be one of angry, sad, so-so .* but is 3"),
-    "label -1": (third({"label": -1}), "'u2': label must be one of angry, sad, so-so .* but is -1"),
-    "NaN label": (third({"label": np.nan}), "'u2': label must be a class's name or index, but is nan"),
-    "bool label": (third({"label": True}), "'u2': label must be a class's name or index, but is True"),
+    "another column": (third(gender="f"), "what is known of an utterance must be .* but is .*'gender'"),
+    "unknown label": (third(label="happy"), "'u2': label must be one of angry, sad, so-so .* but is 'happy'"),
+    "label beyond": (third(label=3), "'u2': label must be one of angry, sad, so-so .* but is 3"),
+    "label -1": (third(label=-1), "'u2': label must be one of angry, sad, so-so .* but is -1"),
+    "NaN label": (third(label=np.nan), "'u2': label must be a class's name or index, but is nan"),
+    "bool label": (third(label=True), "'u2': label must be a class's name or index, but is True"),
     "a class without utterances": (
         lambda made: made["meta"]["classes"].append("bored"),
-        "every class of meta.classes must have an utterance, but bored has none",
+        "every class of the corpus must have an utterance, but bored has none",
     ),
-    "no utterances": (
-        setting(utterances=[], prosody=None, folds=None),
-        "every class .* but angry, sad, so-so has none",
-    ),
+    "no utterances": (setting(utterances=[], folds=None), "every class .* but angry, sad, so-so has none"),
     "class twice": (lambda made: made["meta"]["classes"].append("sad"), "classes must be two or more different names"),
-    "longest": (lambda made: made["meta"]["longest"].pop("text"), "longest must be audio, video, text, but are"),
-    "longest 0": (
-        lambda made: made["meta"]["longest"].update(text=0),
-        "longest: text must be a whole number from 1, but is 0",
-    ),
-    "dimensions": (setting(dimensions={"audio": 3}), r"dimensions must be audio, video, but are \['audio'\]"),
-    "dimensions 0": (
-        setting(dimensions={"audio": 3, "video": 0}),
-        "dimensions: video must be a whole number from 1, but is 0",
-    ),
+    "corpus": (of_meta(corpus=3), "corpus must be text, but is 3"),
+    "no modality": (of_meta(modalities=[]), r"modalities must be different names of .*, but are \[\]"),
+    "modality twice": (of_meta(modalities=["sound", "sound"]), "modalities must be different names of"),
+    "modality outside": (of_meta(modalities=["../sound"]), "modalities must be different names of lower-case letters"),
+    "modality with a hyphen": (of_meta(modalities=["so-und"]), "modalities must be different names of lower-case"),
     "NaN embedding": (
-        setting(embedding=at(GOOD["embedding"], (4, 1), np.nan)),
+        of("words", embedding=at(VECTORS, (4, 1), np.nan)),
         "embedding: values must be finite, but row 4 has nan",
     ),
     "flat embedding": (
-        setting(embedding=np.zeros(5)),
+        of("words", embedding=np.zeros(5)),
         r"embedding: must have the shape \[rows, columns\], but has \[5\]",
     ),
-    "no embedding": (setting(embedding=None), "embedding: must be an array of numbers, but is None"),
-    "prosody": (setting(prosody=np.zeros((5, 2))), r"prosody: must have the shape \[6, columns\], but has \[5, 2\]"),
+    "no embedding": (of("words", embedding=None), "embedding: must be an array of numbers, but is None"),
+    "embedding of frames": (of("sound", embedding=VECTORS), "embedding must be of tokens, but these are frames"),
     "unknown utterance": (
         folds(utterance_id=["u9", *GOOD["folds"]["utterance_id"][1:]]),
         "folds: row 0: utterance_id must be an utterance of the corpus, but is 'u9'",
@@ -256,43 +363,43 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_named_with_utterance_modality_rule_and_value(name, tmp_path):
-    made = corpus()
+def test_a_mistake_is_named_with_utterance_rule_and_value(name, tmp_path):
+    made = good()
     mistake, message = MISTAKES[name]
     mistake(made)
     with pytest.raises(UserError, match=message):
-        build(tmp_path / "c", made)
+        build(tmp_path, made)
 
 
-def test_an_utterance_that_is_refused_leaves_no_trace(tmp_path):
-    build(tmp_path / "good", corpus())
-    made, writer = corpus(), features.Writer(tmp_path / "c", {"audio": 3, "video": 2})
-    for utterance in made["utterances"]:
-        bad = copy.deepcopy(utterance)
-        bad[1]["text"] = np.array([0.5])
-        bad[0]["utterance_id"] += "_bad"
-        with pytest.raises(UserError):
-            writer.add(*bad)
-        writer.add(*utterance)
-    writer.close(
-        meta=features.Meta(**made["meta"]), embedding=made["embedding"], prosody=made["prosody"], folds=made["folds"]
-    )
-    for path in (tmp_path / "good").iterdir():
-        assert path.read_bytes() == (tmp_path / "c" / path.name).read_bytes()
+def test_a_sequence_that_is_refused_leaves_no_trace(tmp_path):
+    build(tmp_path / "good", good())
+    for name, own in good()["modalities"].items():
+        writer = Writer(tmp_path / name, own["kind"], own["dimensions"])
+        for utterance, values, valid in own["sequences"]:
+            with pytest.raises(UserError):
+                writer.add(f"{utterance}_bad", np.full((2, 77), np.nan))
+            with pytest.raises(UserError):
+                writer.add(f"{utterance}_bad", values, len(values) + 1)
+            writer.add(utterance, values, valid)
+        writer.close(longest=own["longest"], embedding=own["embedding"], made=own["made"])
+        for path in (tmp_path / "good/features" / name).iterdir():
+            assert path.read_bytes() == (tmp_path / name / path.name).read_bytes()
 
 
 def test_utterances_without_a_modality_are_counted(tmp_path, capsys):
-    made = corpus()
-    made["utterances"][1][1]["text"] = np.zeros(0, int)
-    made["utterances"][4][1]["text"] = np.zeros(0, int)
-    build(tmp_path / "c", made)
-    assert_holds(tmp_path / "c", made)
-    assert capsys.readouterr().err == "warning: 2 of 6 utterances have no text; models see nothing but padding there\n"
+    made = good()
+    for row in (1, 4):
+        made["modalities"]["words"]["sequences"][row] = f"u{row}", np.zeros(0, int), None
+    build(tmp_path, made)
+    assert_holds(tmp_path, made)
+    assert capsys.readouterr().err == (
+        "warning: 2 of 6 utterances have no tokens; models see nothing but padding there\n"
+    )
 
 
 SCALARS = [None, "", "u0", "u5", "angry", "happy", "train", "a\nb", "\ud800", b"x", np.str_("sad")]
 SCALARS += [0, 1, 2, 3, 7, 12, -1, 2**70, np.int64(1), True, 1.5, np.nan]
-JUNK = [*SCALARS, [], [1, 2], ["angry", "sad"], {}, {"audio": 3}, np.zeros(2), pd.DataFrame()]
+JUNK = [*SCALARS, [], [1, 2], ["angry", "sad"], ["sound", "x"], {}, {"sound": 3}, np.zeros(2), pd.DataFrame()]
 NUMBERS = [0, 1, 5, 12, 13, -1, 0.5, 3e38, 1e39, 1e300, np.nan, np.inf]
 TYPES = ["f2", "f4", ">f4", "f8", "i1", "u8", ">i8", "?", "c8", "U2", "O", "M8[s]"]
 SHAPES = [
@@ -328,28 +435,32 @@ def arrays(draw):
 
 @st.composite
 def mistakes(draw):
-    """`corpus()` with up to three changes of any place."""
-    made = corpus()
+    """`good()` with up to three changes of any place."""
+    made = good()
     for _ in range(draw(st.integers(0, 3))):
         anything = draw(st.one_of(st.sampled_from(JUNK), arrays()))
-        where = draw(st.sampled_from(["names", "sequence", "valid", "meta", "rest", "folds", "utterances"]))
+        where = draw(st.sampled_from(["names", "sequence", "valid", "meta", "modality", "folds", "table", "twice"]))
         row = draw(st.integers(0, len(made["utterances"]) - 1))
-        names, sequences, _ = made["utterances"][row]
+        own = made["modalities"][draw(st.sampled_from(SEQUENCES))]
+        utterance, values, valid = own["sequences"][min(row, 5)]
         if where == "names":
-            names[draw(st.sampled_from([*features.NAMES, "age"]))] = anything
+            made["utterances"][row][draw(st.sampled_from([*corpus.NAMES, "row", "age"]))] = anything
         elif where == "sequence":
-            sequences[draw(st.sampled_from([*features.SEQUENCES, "smell"]))] = anything
+            changed = draw(st.sampled_from([(utterance, anything, valid), (anything, values, valid)]))
+            own["sequences"][min(row, 5)] = changed
         elif where == "valid":
-            made["utterances"][row] = names, sequences, {draw(st.sampled_from(features.SEQUENCES)): anything}
+            own["sequences"][min(row, 5)] = utterance, values, anything
         elif where == "meta":
-            made["meta"][draw(st.sampled_from(["corpus", "classes", "longest"]))] = anything
-        elif where == "rest":
-            made[draw(st.sampled_from(["dimensions", "embedding", "prosody", "folds"]))] = anything
-        elif where == "folds" and isinstance(made["folds"], pd.DataFrame) and len(made["folds"]):
+            made["meta"][draw(st.sampled_from(["corpus", "classes", "modalities"]))] = anything
+        elif where == "modality":
+            own[draw(st.sampled_from(["kind", "dimensions", "longest", "embedding"]))] = anything
+        elif where == "folds":
+            made["folds"] = anything
+        elif where == "table" and isinstance(made["folds"], pd.DataFrame) and len(made["folds"]):
             made["folds"] = made["folds"].astype(object)
             made["folds"].iat[draw(st.integers(0, 11)), draw(st.integers(0, 2))] = draw(st.sampled_from(SCALARS))
         else:
-            made["utterances"].insert(row, draw(st.sampled_from(made["utterances"])))
+            made["utterances"].insert(row, dict(draw(st.sampled_from(made["utterances"]))))
     return made
 
 
@@ -359,14 +470,6 @@ def whole(value) -> bool:
 
 def name(value) -> bool:
     return isinstance(value, str) and not any(character in value for character in "\n\ud800")
-
-
-def keys(value, *expected) -> bool:
-    return isinstance(value, dict) and set(value) == set(expected)
-
-
-def sizes(value, *expected) -> bool:
-    return keys(value, *expected) and all(whole(size) and size > 0 for size in value.values())
 
 
 def numbers(value, *shape) -> bool:
@@ -379,51 +482,42 @@ def numbers(value, *shape) -> bool:
 
 
 def is_right(made: dict) -> bool:
-    """Whether a corpus keeps the rules of `features.Writer`."""
-    meta, dimensions, utterances = made["meta"], made["dimensions"], made["utterances"]
-    classes, longest, embedding, folds = meta["classes"], meta["longest"], made["embedding"], made["folds"]
-    if not sizes(dimensions, "audio", "video") or not sizes(longest, "audio", "video", "text"):
-        return False
+    """Whether a corpus and its features keep the rules of their writers."""
+    return is_right_corpus(made) and all(map(is_right_modality, made["modalities"].values()))
+
+
+def is_right_corpus(made: dict) -> bool:
+    meta, utterances, folds = made["meta"], made["utterances"], made["folds"]
+    classes, modalities = meta["classes"], meta["modalities"]
     if not isinstance(meta["corpus"], str) or not isinstance(classes, list) or not all(c and name(c) for c in classes):
         return False
     if len(set(classes)) != len(classes) or len(classes) < 2:
         return False
-    if not numbers(embedding, None, None) or not embedding.size:
+    if not isinstance(modalities, list) or not modalities or not all(name(m) for m in modalities):
         return False
-    labels, ids = set(), [names.get("utterance_id") for names, _, _ in utterances]
-    for names, sequences, valid in utterances:
-        if not keys(names, *features.NAMES) or not all(name(names[key]) for key in features.NAMES[:-1]):
+    labels, ids = set(), [utterance.get("utterance_id") for utterance in utterances]
+    for utterance in utterances:
+        if set(utterance) != {*corpus.NAMES, "folder", "row", *(["age"] if "age" in utterances[0] else [])}:
             return False
-        label = names["label"]
+        if not all(name(utterance[key]) for key in corpus.NAMES[:-1]):
+            return False
+        for key in set(utterance) - set(corpus.NAMES):
+            number = whole(utterance[key]) or (isinstance(utterance[key], float) and np.isfinite(utterance[key]))
+            if not number and not name(utterance[key]):
+                return False
+        label = utterance["label"]
         if isinstance(label, str) and label in classes:
             labels.add(label)
         elif whole(label) and 0 <= label < len(classes):
             labels.add(classes[label])
         else:
             return False
-        if not keys(sequences, "audio", "video", "text"):
-            return False
-        text = sequences["text"]
-        if not numbers(text, None) or any(not 0 <= i < len(embedding) or i % 1 for i in text) or not all(text[-1:]):
-            return False
-        if not all(numbers(sequences[m], None, dimensions[m]) for m in ("audio", "video")):
-            return False
-        if any(len(sequences[m]) > longest[m] for m in longest):
-            return False
-        if any(not whole(n) or not 0 <= n <= len(sequences[m]) for m, n in (valid or {}).items()):
-            return False
     if "" in ids or len(set(ids)) < len(ids) or labels != set(classes):
         return False
-    if made["prosody"] is not None and not (
-        isinstance(made["prosody"], np.ndarray)
-        and made["prosody"].dtype.kind in "fiu"
-        and made["prosody"].ndim == 2
-        and len(made["prosody"]) == len(utterances)
-        and made["prosody"].size
-    ):
-        return False
-    if folds is None:
-        return True
+    return folds is None or are_right_folds(folds, ids)
+
+
+def are_right_folds(folds, ids: list) -> bool:
     if not isinstance(folds, pd.DataFrame) or set(folds.columns) != {"fold", "utterance_id", "part"}:
         return False
     rows = [tuple(row) for row in folds[["fold", "utterance_id", "part"]].itertuples(index=False)]
@@ -435,23 +529,60 @@ def is_right(made: dict) -> bool:
     return len({row[:2] for row in rows}) == len(rows)
 
 
+def is_right_modality(own: dict) -> bool:
+    if not isinstance(own["kind"], str) or own["kind"] not in ("frames", "tokens"):
+        return False
+    if not all(own[key] is None or (whole(own[key]) and own[key] > 0) for key in ("dimensions", "longest")):
+        return False
+    if own["kind"] == "tokens" and own["dimensions"] is not None:
+        return False
+    if own["kind"] == "tokens" and not (numbers(own["embedding"], None, None) and own["embedding"].size):
+        return False
+    if own["kind"] == "frames" and own["embedding"] is not None:
+        return False
+    for i, (utterance, values, valid) in enumerate(own["sequences"]):
+        if not name(utterance) or not utterance or utterance in [other for other, *_ in own["sequences"][:i]]:
+            return False
+        if own["kind"] == "tokens":
+            words = len(own["embedding"])
+            if not numbers(values, None) or any(not 0 <= n < words or n % 1 for n in values) or not all(values[-1:]):
+                return False
+        else:
+            first = own["sequences"][0][1]
+            if not numbers(first, None, None) or not first.shape[1]:
+                return False
+            if not numbers(values, None, own["dimensions"] or first.shape[1]):
+                return False
+        if own["longest"] is not None and len(values) > own["longest"]:
+            return False
+        if valid is not None and not (whole(valid) and 0 <= valid <= len(values)):
+            return False
+    return True
+
+
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(made=mistakes())
 def test_only_what_keeps_the_rules_is_written(made):
-    with tempfile.TemporaryDirectory() as folder:
-        if is_right(made):
-            build(Path(folder, "c"), made)
-            assert_holds(Path(folder, "c"), made)
-        else:
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent)
+        if not is_right(made):
             with pytest.raises(UserError) as refusal:
-                build(Path(folder, "c"), made)
+                build(folder, made)
             assert len(str(refusal.value).splitlines()) == 1
+            return
+        build(folder, made)
+        ids = [utterance["utterance_id"] for utterance in made["utterances"]]
+        if all([name for name, *_ in own["sequences"]] == ids for own in made["modalities"].values()):
+            assert_holds(folder, made)
+        else:
+            with pytest.raises(UserError, match=r"features must be of the utterances of utterances\.csv"):
+                read(folder)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared") / "features"
-    build(folder, corpus())
+    folder = tmp_path_factory.mktemp("prepared")
+    build(folder, good())
     return folder
 
 
@@ -468,17 +599,18 @@ def damage_bytes(draw, content: bytes) -> bytes:
 @given(data=st.data())
 def test_damaged_files_are_named_where_they_are_read(data, prepared):
     with tempfile.TemporaryDirectory() as parent:
-        folder = Path(shutil.copytree(prepared, Path(parent, "features")))
-        path = folder / data.draw(st.sampled_from(sorted(own.name for own in folder.iterdir())))
+        folder = Path(shutil.copytree(prepared, Path(parent, "data")))
+        files = sorted(own.relative_to(folder) for own in folder.rglob("*") if own.is_file())
+        path = folder / data.draw(st.sampled_from(files))
         damaged = data.draw(st.booleans())
         if damaged:
             path.write_bytes(damage_bytes(data.draw, path.read_bytes()))
         else:
             path.unlink()
-        changed = not path.exists() or path.read_bytes() != (prepared / path.name).read_bytes()
+        changed = not path.exists() or path.read_bytes() != (prepared / path.relative_to(folder)).read_bytes()
         try:
-            found, table = features.read(folder), features.read_folds(folder / "folds.csv")
-            for fold in features.numbers(table):
+            found, table = read(folder), corpus.read_folds(folder / "corpus/folds.csv")
+            for fold in corpus.numbers(table):
                 features.fold_rows(found, table, fold)
             for ragged in found.sequences.values():
                 assert [len(ragged[row]) for row in range(len(found.label))] == ragged.lengths.tolist()
@@ -486,35 +618,61 @@ def test_damaged_files_are_named_where_they_are_read(data, prepared):
             refusal = str(error)
             assert changed
             assert re.fullmatch(
-                r"\S*(features/\w+\.\w+|data/folds.csv): .*; `dvc repro` or `dvc checkout --force \S+` restores it",
+                r"\S*(features/\w+/\w+\.\w+|corpus/\w+\.\w+|data/folds.csv): .*; "
+                r"`dvc repro` or `dvc checkout --force \S+` restores it",
                 refusal,
             )
         if path.suffix == ".npy" and changed:
-            with pytest.raises(UserError, match=f"{path.name}: (must be what prepare wrote|this file is missing)"):
-                features.verify({}, folder)
+            with pytest.raises(UserError, match=f"{path.name}: (must be what was written|this file is missing)"):
+                features.verify(SEQUENCES, {}, folder / "features")
 
 
 def test_an_array_is_read_again_only_if_it_was_touched(prepared, tmp_path, monkeypatch):
-    folder = Path(shutil.copytree(prepared, tmp_path / "features"))
-    verified, read = features.verify({}, folder), []
+    folder = Path(shutil.copytree(prepared / "features", tmp_path / "features"))
+    verified, read = features.verify(["sound", "face_2"], {}, folder), []
+    assert sorted(verified) == [
+        *("face_2/frames.npy", "face_2/lengths.npy"),
+        *("sound/frames.npy", "sound/lengths.npy", "sound/valid.npy"),
+    ]
     monkeypatch.setattr(features, "checksum", lambda path: read.append(path.name) or "of something else")
-    assert features.verify(verified, folder) == verified
+    assert features.verify(["sound", "face_2"], verified, folder) == verified
     assert read == []
-    content = (folder / "video.npy").read_bytes()
-    (folder / "video.npy").unlink()
-    (folder / "video.npy").write_bytes(content)
+    content = (folder / "face_2/frames.npy").read_bytes()
+    (folder / "face_2/frames.npy").unlink()
+    (folder / "face_2/frames.npy").write_bytes(content)
     with pytest.raises(
-        UserError, match=r"video.npy: must be what prepare wrote, but its SHA-256 is not the one in meta"
+        UserError, match=r"face_2/frames.npy: must be what was written, but its SHA-256 is not the one in meta"
     ):
-        features.verify(verified, folder)
-    assert read == ["video.npy"]
+        features.verify(["sound", "face_2"], verified, folder)
+    assert read == ["frames.npy"]
+    assert features.verify(["sound"], verified, folder).keys() == {name for name in verified if "sound" in name}
+
+
+def test_a_modality_that_the_corpus_has_not_is_refused(study):
+    assert study.stage("corpus").returncode == 0
+    done = study.stage("features", "--modality", "smell")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: modalities.smell: this corpus has audio, video, text, but no smell\n",
+    )
+    assert not (study.folder / "data/features").exists()
+
+
+def test_features_of_params_that_are_not_the_corpuss_are_refused(study):
+    assert study.stage("corpus").returncode == 0
+    study.set(corpus__synthetic__seed=1)
+    done = study.stage("features", "--modality", "video")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: data/features/video: features must be of the utterances of data/corpus, in")
+    assert list((study.folder / "data/features").iterdir()) == []
 
 
 def test_nothing_trains_on_damaged_arrays(study):
     train = ("train", "--variant", "self_v", "--seed")
     study.set(seeds=[1], train__protocol__max_epochs=1, split__folds=2)
-    assert study.stage("prepare").returncode == study.stage("split").returncode == 0
-    video = study.folder / "data/features/video.npy"
+    for stage in (["plan"], ["corpus"], ["features", "--modality", "video"], ["split"]):
+        assert study.stage(*stage).returncode == 0
+    video = study.folder / "data/features/video/frames.npy"
     content = video.read_bytes()
     assert study.stage(*train, "1").returncode == 0
     damaged = bytearray(content)
@@ -523,8 +681,8 @@ def test_nothing_trains_on_damaged_arrays(study):
     done = study.stage(*train, "2")
     assert done.returncode == 1
     assert done.stderr == (
-        "error: data/features/video.npy: must be what prepare wrote, but its SHA-256 is not the one in meta.json; `dvc "
-        "repro` or `dvc checkout --force data/features/video.npy` restores it\n"
+        "error: data/features/video/frames.npy: must be what was written, but its SHA-256 is not the one in meta.json; "
+        "`dvc repro` or `dvc checkout --force data/features/video/frames.npy` restores it\n"
     )
     assert not list(study.folder.glob(".work/*/seed2*"))
     done = study.stage(*train, "1")  # there is nothing to train
@@ -532,4 +690,5 @@ def test_nothing_trains_on_damaged_arrays(study):
     (study.folder / ".work/verified.json").write_text("{")
     video.write_bytes(content)
     assert study.stage(*train, "2").returncode == 0
-    assert len(json.loads((study.folder / ".work/verified.json").read_text())) == 4
+    verified = json.loads((study.folder / ".work/verified.json").read_text())
+    assert sorted(verified) == ["video/frames.npy", "video/lengths.npy"]

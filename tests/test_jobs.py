@@ -106,7 +106,7 @@ def test_what_killed_jobs_left_is_waited_for(rerun, serial, tmp_path):
     process.communicate()
     again = study.start("python", "-m", rerun, *(["2"] if rerun == "tools.jobs" else []))
     said = again.stderr.readline()
-    assert said == f"make train ({process.pid}), or what it left when it was killed, is at work; waiting for its end\n"
+    assert said == f"make train ({process.pid}), or what it left when it was killed, is running; waiting for its end\n"
     output, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
     assert trainings(study) == []
@@ -144,5 +144,5 @@ def test_shares_of_cores():
     ],
 )
 def test_a_number_of_jobs_that_is_none_is_said(arguments, error, tmp_path):
-    done = Study(tmp_path).stage("jobs", *arguments)
+    done = Study(tmp_path).run("python", "-m", "tools.jobs", *arguments)
     assert (done.returncode, done.stderr) == (1, f"error: {error}\n")

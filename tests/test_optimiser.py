@@ -20,29 +20,53 @@ def test_a_stack_with_adam_is_torchs_models_one_by_one(kind, monkeypatch):
     torch.manual_seed(0)
     separate = [nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2)).double() for _ in range(RUNS)]
     stack = Stack(networks()[0])
-    states = torch.stack([optimiser.fresh(stack.vector(network)) for network in separate])
+    state = optimiser.fresh(torch.stack([stack.vector(network) for network in separate]))
     references = [torch.optim.Adam(network.parameters(), lr=0.01 * (run + 1)) for run, network in enumerate(separate)]
     if kind == "plain":
-        monkeypatch.setattr(optimiser, "_on_cpu", lambda states: False)
+        monkeypatch.setattr(optimiser, "_on_cpu", lambda values: False)
     for step in range(1, 21):
         x = torch.randn(RUNS, 7, 3, dtype=torch.float64)
         active = [0, 2] if step == 13 else [0, 1, 2]  # the second run makes a step less
-        part = states[active]
-        stack.use(part[:, 0])(x[active]).square().sum().backward()
+        part = state[active]
+        stack.use(part.parameters)(x[active]).square().sum().backward()
         steps = [step - (run == 1 and step > 13) for run in active]
         optimiser.step(part, stack.gradient(), steps, [0.01 * (run + 1) for run in active])
-        states[active] = part
+        state[active] = part
         for run in active:
             separate[run](x[run]).square().sum().backward()
             references[run].step()
             references[run].zero_grad()
     for run, network in enumerate(separate):
         for (name, expected), actual in zip(
-            network.named_parameters(), stack.named(states[run, 0]).items(), strict=True
+            network.named_parameters(), stack.named(state[run].parameters).items(), strict=True
         ):
             assert actual[0] == name
             torch.testing.assert_close(actual[1], expected.detach(), rtol=1e-11, atol=1e-13)
     assert all(parameter.grad is None for parameter in stack.parameters)
+
+
+def test_a_state_names_selects_and_joins_its_runs():
+    state = optimiser.State(torch.arange(RUNS * 3 * 2).view(RUNS, 3, 2))
+    assert state.parameters.tolist() == [[0, 1], [6, 7], [12, 13]]
+    assert (state[1].mean.tolist(), state[1].square.tolist()) == ([8, 9], [10, 11])
+    some = state[[0, 2]]
+    some.parameters[:] = -1
+    assert state.parameters.tolist() == [[0, 1], [6, 7], [12, 13]]  # `some` is a copy
+    state[[0, 2]] = some
+    assert state.parameters.tolist() == [[-1, -1], [6, 7], [-1, -1]]
+    state[1].mean[:] = -2  # one run is a view
+    joined = optimiser.State.cat([state[[2, 1]], state[0], state[[]]])
+    assert (len(state), len(joined)) == (3, 3)
+    assert torch.equal(joined.values, state.values.flip(0))
+    assert joined.mean[1].tolist() == [-2, -2]
+
+
+def test_a_fresh_state_has_seen_no_gradient():
+    for parameters in (torch.tensor([5.0, 7.0]), torch.tensor([[5.0, 7.0], [2.0, 3.0]])):
+        state = optimiser.fresh(parameters)
+        assert torch.equal(state.parameters, parameters)
+        assert torch.equal(state.mean, torch.zeros_like(parameters))
+        assert torch.equal(state.square, torch.zeros_like(parameters))
 
 
 def test_parameters_lie_aligned_in_a_runs_vector():

@@ -9,20 +9,41 @@ import pandas as pd
 import pytest
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
+from stages.common import corpus as corpora
 from stages.common import features, params
+from stages.common.arrays import Array
 from stages.common.errors import UserError
 from stages.corpus import published_folds
 from stages.corpus.iemocap import CLASS_COUNTS
+from stages.features import published_folds as published_features
 from stages.train import data
 from tests.conftest import SMALL, UTTERANCES
 
 CORPUS = params.load().corpus
+SEQUENCES = ("audio", "video", "text")
 
 
-def prepare(root, folder, classes=None, *, strict=True) -> features.Features:
-    changes = {"source": "published_folds", "root": str(root), "classes": classes, "strict": strict}
-    published_folds.write(CORPUS.model_copy(update=changes), folder)
-    return features.read(folder)
+def prepare(root, folder, classes=None, *, strict=True, modalities=SEQUENCES) -> features.Features:
+    """What the stages `corpus` and `features` make of folders, and `read` gives."""
+    config = CORPUS.model_copy(
+        update={"source": "published_folds", "root": str(root), "classes": classes, "strict": strict}
+    )
+    published_folds.write(config, folder / "corpus")
+    for modality in modalities:
+        extract(root, folder, modality)
+    return features.read(modalities, folder / "features", folder / "corpus")
+
+
+def extract(root, folder, modality) -> features.Ragged:
+    """One modality of what `prepare` found."""
+    config = CORPUS.model_copy(update={"source": "published_folds", "root": str(root)})
+    utterances = corpora.read_utterances(folder / "corpus")
+    published_features.write(config, modality, utterances, folder / "features" / modality)
+    return features.read([modality], folder / "features", folder / "corpus").sequences[modality]
+
+
+def folds_of(folder) -> pd.DataFrame:
+    return corpora.read_folds(folder / "corpus/folds.csv")
 
 
 PUBLISHED = {"audio": "audio_mfcc", "video": "video", "text": "nlp_trans", "prosody": "audio_prosody"}
@@ -49,8 +70,7 @@ def read_part(folder: Path, part: str) -> list[dict]:
 
 def assert_same_corpus(prepared: features.Features, folder: Path, root: Path, folders: list[str]) -> None:
     """What was prepared must be what the folders hold, row by row in each of them."""
-    table = pd.read_csv(folder / "folds.csv")
-    prosody = np.load(folder / "prosody.npy")
+    table, prosody = folds_of(folder), {}
     row_of = {name: row for row, name in enumerate(prepared.utterance_id)}
     kept = 0
     for fold, name in enumerate(folders, start=1):
@@ -62,17 +82,33 @@ def assert_same_corpus(prepared: features.Features, folder: Path, root: Path, fo
             for utterance, own in zip(found, expected, strict=True):
                 row = row_of[utterance]
                 assert prepared.label[row] == own["label"]
-                np.testing.assert_array_equal(prosody[row], own["prosody"])
+                prosody[row] = own["prosody"]
                 for modality in ("audio", "video", "text"):
                     ragged = prepared.sequences[modality]
                     np.testing.assert_array_equal(ragged[row], own[modality])
                     valid = own.get(f"{modality}_valid", len(own[modality]))
                     np.testing.assert_array_equal(ragged.valid_only()[row], own[modality][:valid])
     assert kept == len(folders) * len(prepared.label)
+    assert_same_prosody(prosody, folder, root)
+
+
+def assert_same_prosody(prosody: dict[int, np.ndarray], folder: Path, root: Path) -> None:
+    """It is one frame an utterance, and refused if one is not finite."""
+    finite = [bool(np.isfinite(prosody[row]).all()) for row in sorted(prosody)]
+    if not all(finite):
+        place = corpora.read_utterances(folder / "corpus").iloc[finite.index(False)]
+        file, name = f"{place['folder']}/{place['part']}_audio_prosody.npy", place["utterance_id"]
+        with pytest.raises(UserError, match=rf"{file}: row {place['row']}: utterance '{name}': values must"):
+            extract(root, folder, "prosody")
+        return
+    ragged = extract(root, folder, "prosody")
+    assert (ragged.longest, set(ragged.lengths)) == (1, {1})
+    np.testing.assert_array_equal(ragged.values, [prosody[row] for row in sorted(prosody)])
 
 
 def test_one_corpus_is_recovered_with_its_folds(published, tmp_path):
-    prepared = prepare(published, tmp_path / "out")
+    prepared = prepare(published, tmp_path / "out", modalities=(*SEQUENCES, "prosody"))
+    assert prepared.meta.modalities == ["audio", "video", "text", "prosody"]
     source = Corpus(np.arange(UTTERANCES) % 7, SMALL, without_video=(0, 77))
     assert len(prepared.label) == UTTERANCES - 2
     # Utterances are found again by their first audio frame, which no two share.
@@ -85,10 +121,11 @@ def test_one_corpus_is_recovered_with_its_folds(published, tmp_path):
         assert prepared.label[row] == i % 7
         for name in ("audio", "video", "text"):
             np.testing.assert_array_equal(prepared.sequences[name][row], expected[name])
-        np.testing.assert_array_equal(np.load(tmp_path / "out/prosody.npy")[row], expected["prosody"])
-    np.testing.assert_array_equal(prepared.embedding, source.embedding)
-    assert prepared.meta.longest == {"audio": 19, "video": 7, "text": 13}
-    folds = features.read_folds(tmp_path / "out/folds.csv")
+        np.testing.assert_array_equal(prepared.sequences["prosody"][row], expected["prosody"][None])
+    np.testing.assert_array_equal(prepared.sequences["text"].embedding, source.embedding)
+    longest = {name: ragged.longest for name, ragged in prepared.sequences.items()}
+    assert longest == {"audio": 19, "video": 7, "text": 13, "prosody": 1}
+    folds = folds_of(tmp_path / "out")
     for number, fold in enumerate(parts(UTTERANCES, 5, seed=3), start=1):
         for part, members in fold.items():
             rows = folds[(folds["fold"] == number) & (folds["part"] == part)]
@@ -126,7 +163,49 @@ def test_what_is_prepared_is_what_the_folders_hold(warts, tmp_path, capsys):
         beyond = sum(len(corpus.sequences(i)[name]) > corpus.lengths(i)[name] for i in kept)
         assert beyond == 3
         assert f"3 utterances have {name} frames after the last of seqN" in output.out
-    assert "warning: prosody: 2 of 138 rows have a NaN or infinity; no model reads it" in output.err
+
+
+def test_utterances_name_the_row_where_they_were_first_met(published, tmp_path):
+    published_folds.write(CORPUS.model_copy(update={"root": str(published)}), tmp_path / "corpus")
+    table = corpora.read_utterances(tmp_path / "corpus")
+    assert set(table["folder"]) == {"fold01"}
+    for part in ("train", "dev", "test"):
+        kept = np.flatnonzero(np.load(published / f"fold01/{part}_video_seqN.npy") > 0)
+        assert table[table["part"] == part]["row"].astype(int).tolist() == kept.tolist()
+    assert list(table["part"]) == sorted(table["part"], key=["train", "dev", "test"].index)
+
+
+@pytest.mark.parametrize("block", [1, 1000, 1 << 20])
+def test_features_read_no_rows_but_those_that_utterances_name(block, published, tmp_path, monkeypatch):
+    copy_row(published, "fold03", 2, "train", "test")
+    prepared = prepare(published, tmp_path / "out", strict=False)
+    rows, read = Array.rows, []
+    monkeypatch.setattr(published_folds, "BLOCK_BYTES", block)
+    monkeypatch.setattr(
+        Array,
+        "rows",
+        lambda array, start, stop: read.extend((array.path, i) for i in range(start, stop)) or rows(array, start, stop),
+    )
+    shutil.rmtree(tmp_path / "out/features/video")
+    again = extract(published, tmp_path / "out", "video")
+    np.testing.assert_array_equal(again.values, prepared.sequences["video"].values)
+    table = corpora.read_utterances(tmp_path / "out/corpus")
+    places = zip(table["folder"], table["part"], table["row"].astype(int), strict=True)
+    expected = [(published / folder / f"{part}_video.npy", row) for folder, part, row in places]
+    assert [own for own in read if own[0].name.endswith("_video.npy")] == expected
+    assert expected[-1] == (published / "fold03/test_video.npy", 21)
+    small = {"label", "audio_seqN", "video_seqN"}
+    assert {path.stem.partition("_")[2] for path, _ in read} == {"video", *small}
+
+
+def test_arrays_that_changed_since_the_corpus_was_written_are_named(published, tmp_path):
+    prepare(published, tmp_path / "out", modalities=())
+    rows("fold01", "train", lambda a: a[:3])(published)
+    with pytest.raises(UserError, match=r"fold01/train_video.npy: must have the row \d+ of utterances.csv, but has 3"):
+        extract(published, tmp_path / "out", "video")
+    (published / "fold01/train_audio_prosody.npy").unlink()
+    with pytest.raises(UserError, match=r"fold01/train_audio_prosody.npy: this array is missing"):
+        extract(published, tmp_path / "out", "prosody")
 
 
 def test_frames_beyond_their_length_are_read_where_padding_is_and_nowhere_else(tmp_path):
@@ -145,7 +224,7 @@ def test_frames_beyond_their_length_are_read_where_padding_is_and_nowhere_else(t
         batches = data.Batches(
             prepared, ["audio"], size=70, padding_is_data=attends, dtype=torch.float32, device=torch.device("cpu")
         )
-        values, found = batches([rows], [scaler]).sequences["audio"]
+        values, found = batches([rows], [{"audio": scaler}]).sequences["audio"]
         assert found[0, :70].tolist() == lengths.tolist()
         for row in rows:
             expected = (audio[row][: lengths[row]] - scaler[0]) / scaler[1]
@@ -158,7 +237,7 @@ def test_identical_utterances_stay_apart(tmp_path):
     corpus.sequences = lambda i, made=corpus.sequences: made(3 if i == 10 else i)  # labels of 3 and 10 are the same
     write(tmp_path / "in", corpus, parts(70, 5, seed=0))
     prepared = prepare(tmp_path / "in", tmp_path / "out")
-    folds = features.read_folds(tmp_path / "out/folds.csv")
+    folds = folds_of(tmp_path / "out")
     assert len(prepared.label) == 70
     assert (folds.groupby("fold")["utterance_id"].nunique() == 70).all()
 
@@ -186,7 +265,7 @@ def test_unknown_counts_give_plain_names_and_a_warning(published, tmp_path, caps
 def test_classes_can_be_named(published, tmp_path):
     names = ["a", "b", "c", "d", "e", "f", "g"]
     prepare(published, tmp_path / "out", classes=names)
-    labels = pd.read_csv(tmp_path / "out/utterances.csv")["label"]
+    labels = corpora.read_utterances(tmp_path / "out/corpus")["label"]
     assert set(labels) == set(names)
 
 
@@ -279,8 +358,8 @@ def test_other_types_of_the_same_numbers_are_the_same(published, tmp_path):
     for path in published.glob("fold02/*.npy"):
         np.save(path, np.load(path).astype(">f8"))
     prepare(published, tmp_path / "after")
-    for path in (tmp_path / "before").iterdir():
-        assert path.read_bytes() == (tmp_path / "after" / path.name).read_bytes()
+    for path in (own for own in (tmp_path / "before").rglob("*") if own.is_file()):
+        assert path.read_bytes() == (tmp_path / "after" / path.relative_to(tmp_path / "before")).read_bytes()
 
 
 DAMAGES = {
@@ -397,7 +476,7 @@ def test_damage_is_named_and_nothing_is_written(name, published, study):
     with pytest.raises(UserError, match=message):
         prepare(published, study.folder / "out")
     if name in ("NaN", "objects"):  # as a user meets it: one line, no traceback, nothing left behind
-        done = study.stage("prepare")
+        done = study.stage("corpus")
         assert done.returncode == 1
         assert done.stderr.startswith("error: ")
         assert "Traceback" not in done.stderr
@@ -430,7 +509,7 @@ def test_only_folders_with_numbers_are_folds(published, tmp_path):
         shutil.copytree(published / "fold02", published / name)
     (published / "fold06").touch()
     prepare(published, tmp_path / "out")
-    assert features.numbers(features.read_folds(tmp_path / "out/folds.csv")) == [1, 2, 3, 4, 5]
+    assert corpora.numbers(folds_of(tmp_path / "out")) == [1, 2, 3, 4, 5]
     shutil.copytree(published / "fold02", published / "fold2")
     with pytest.raises(UserError, match="folders' numbers must differ, but are fold01, fold02, fold2, fold03"):
         prepare(published, tmp_path / "again")
@@ -474,7 +553,7 @@ def test_word_vectors_of_the_folds_that_differ(published, tmp_path, capsys):
     with pytest.raises(UserError, match=r"fold03/W_embedding.npy: must equal the first fold's, but has other numbers"):
         prepare(published, tmp_path / "out")
     prepared = prepare(published, tmp_path / "out", strict=False)
-    np.testing.assert_array_equal(prepared.embedding, vectors)
+    np.testing.assert_array_equal(prepared.sequences["text"].embedding, vectors)
     assert "fold03/W_embedding.npy: must equal the first fold's, but has other numbers; the first fold's is used" in (
         capsys.readouterr().err
     )

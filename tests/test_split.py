@@ -106,7 +106,7 @@ def test_an_empty_part():
 
 def test_published_folds_are_asked_of_a_corpus_without(study):
     study.set(split__scheme="published")
-    assert study.stage("prepare").returncode == 0
+    assert study.stage("corpus").returncode == 0
     done = study.stage("split")
     assert done.returncode == 1
     assert done.stderr.startswith("error: split.scheme is published, but this corpus brings no folds")

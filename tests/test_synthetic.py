@@ -7,19 +7,27 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestCentroid
 
+from stages.common import corpus as corpora
 from stages.common import features, params, predictions, scores
+from stages.common.records import RunId
 from stages.corpus import synthetic
 from stages.corpus.iemocap import CLASS_COUNTS
+from stages.features import synthetic as synthetic_features
+from stages.plan.__main__ import make
 from stages.split import schemes
 from stages.train import protocol
 
 CONFIG = params.load()
 
 
-def generated(folder, **changes) -> features.Features:
+def generated(folder, modalities=synthetic.MODALITIES, **changes) -> features.Features:
+    """A corpus and its features in `folder`."""
     corpus = CONFIG.corpus.model_copy(update={"synthetic": CONFIG.corpus.synthetic.model_copy(update=changes)})
-    synthetic.write(corpus, folder)
-    return features.read(folder)
+    synthetic.write(corpus, folder / "corpus")
+    utterances = corpora.read_utterances(folder / "corpus")
+    for modality in modalities:
+        synthetic_features.write(corpus, modality, utterances, folder / "features" / modality)
+    return features.read(modalities, folder / "features", folder / "corpus")
 
 
 def test_classes_speakers_and_lengths(tmp_path):
@@ -27,7 +35,7 @@ def test_classes_speakers_and_lengths(tmp_path):
     counts = Counter(np.array(corpus.meta.classes)[corpus.label])
     assert counts == {name: round(840 * count / 7487) for name, count in CLASS_COUNTS.items()}
     assert min(counts.values()) == 12
-    table = features.read_utterances(tmp_path / "c")
+    table = corpora.read_utterances(tmp_path / "c/corpus")
     assert table["session"].nunique() == 5
     assert table["speaker"].nunique() == 10
     assert (table.groupby("speaker")["session"].nunique() == 1).all()
@@ -42,9 +50,13 @@ def test_classes_speakers_and_lengths(tmp_path):
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         generated(tmp_path / name, seed=seed, utterances=150)
-    files = {name: {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "abc"}
+    files = {
+        name: {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        for name in "abc"
+    }
     assert files["a"] == files["b"]
-    assert all(files["a"][name] != files["c"][name] for name in ("audio.npy", "text.npy", "utterances.csv"))
+    names = ("features/audio/frames.npy", "features/text/tokens.npy", "corpus/utterances.csv")
+    assert all(files["a"][name] != files["c"][name] for name in names)
 
 
 def test_the_default_corpus_keeps_twelve_of_the_rarest():
@@ -53,12 +65,14 @@ def test_the_default_corpus_keeps_twelve_of_the_rarest():
 
 def balanced_accuracies(folder, variant, **changes) -> np.ndarray:
     """One value a fold, trained on a corpus of its own; every development part holds the rarest class."""
-    corpus = generated(folder, **changes)
-    folds = schemes.random(features.read_utterances(folder), CONFIG.split.model_copy(update={"dev_share": 0.5}))
+    plan = make(variant, CONFIG)
+    corpus = generated(folder, plan.names, **changes)
+    utterances = corpora.read_utterances(folder / "corpus")
+    folds = schemes.random(utterances, CONFIG.split.model_copy(update={"dev_share": 0.5}))
     rows = {fold: features.fold_rows(corpus, folds, fold) for fold in range(1, 6)}
     values = []
-    for (_, fold), run in protocol.train(variant, [(1, fold) for fold in rows], rows, corpus, CONFIG, together=5):
-        table = predictions.table(corpus, fold, rows[fold]["test"], run.probabilities)
+    for run_id, run in protocol.train(plan, [RunId(1, fold) for fold in rows], rows, corpus, at_once=5):
+        table = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.probabilities)
         values.append(scores.scores(table, corpus.meta.classes)["balanced_accuracy"])
     return np.array(values)
 
@@ -75,7 +89,7 @@ def test_with_strong_signal_nearly_all_is_right(tmp_path):
 
 @pytest.mark.parametrize(("interaction", "lowest", "highest"), [(0.0, 0.35, 1.0), (1.0, 0.0, 0.25)])
 def test_interaction_takes_the_class_out_of_the_video(interaction, lowest, highest, tmp_path):
-    corpus = generated(tmp_path / "c", utterances=2000, interaction=interaction)
+    corpus = generated(tmp_path / "c", ["video"], utterances=2000, interaction=interaction)
     video = corpus.sequences["video"]
     means = np.array([video[row].mean(axis=0) for row in range(len(corpus.label))])
     train, test = np.arange(len(means)) % 2 == 0, np.arange(len(means)) % 2 == 1

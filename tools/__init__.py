@@ -1,1 +1,1 @@
-"""What looks after DVC: parallel train stages and repair after a kill."""
+"""Commands around the study: check its params, run stages in parallel, repair what a kill left."""

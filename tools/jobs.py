@@ -1,9 +1,9 @@
 """`python -m tools.jobs N`: the train stages that are not up to date, N at a time.
 
-Each is run by a DVC command of its own, so DVC keeps its books as in `dvc repro`. A job has its share of the cores
-(Linux) and of the CUDA devices. Stages that fail are named at the end, the others go on; SIGINT, SIGTERM and SIGHUP end
-all. What a SIGKILL leaves goes on to the end of its stages, and the next `tools.jobs` or
-`tools.repair_lock` waits for it.
+A DVC command of its own runs each stage, so `dvc.lock` and the cache are as after `dvc repro`. A job has its share of
+the cores (Linux) and of the CUDA devices. Where a stage fails, the others run on, and the failed ones are named at the
+end. SIGINT, SIGTERM and SIGHUP end all. After a SIGKILL, stages that are running finish; the next `tools.jobs` or
+`tools.repair_lock` waits for them.
 """
 
 import json
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from stages.common import cli, params
 from stages.common.errors import UserError
-from tools import repair_lock as mend
+from tools import repair_lock
 
 DVC = [sys.executable, "-m", "dvc"]
 PATIENCE = 30  # seconds that an interrupted job has to end
@@ -39,9 +39,9 @@ def main() -> None:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # as it is after `nohup`
             signal.signal(ending, signal.default_int_handler)
-    with mend.jobs_lock(), Jobs(number, config) as jobs:
-        mend.mend()
-        jobs.ask("repro", "--quiet", "plan", "split")
+    with repair_lock.jobs_lock(), Jobs(number, config) as jobs:
+        repair_lock.repair()
+        jobs.ask("repro", "--quiet", "plan", "features", "split")
         stages = _stale(config, json.loads(jobs.ask("status", "--json")))
         failures = jobs.run(stages)
     for stage, output in failures.items():
@@ -52,13 +52,13 @@ def main() -> None:
 
 
 def _stale(config: params.Params, status: dict) -> list[str]:
-    """The train stages that are not up to date; all of one seed first, since a stage may train others' seeds ahead."""
+    """The train stages that are not up to date, seed by seed, since a stage may also train runs of later seeds."""
     every = [(seed, f"train@{variant}-{seed}") for seed, variant in product(config.seeds, config.variants)]
     return [stage for _, stage in every if stage in status]
 
 
 class Jobs:
-    """Runs DVCs, some at a time; those that still run when the context ends by an error are ended."""
+    """Runs DVC commands, `number` at a time; if the context ends by an error, stops those that are running."""
 
     def __init__(self, number: int, config: params.Params):
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
@@ -76,7 +76,7 @@ class Jobs:
             self._stop()
 
     def ask(self, *arguments: str) -> str:
-        """Run one DVC with all cores; what it writes to stdout.
+        """Run one DVC command with all cores; returns what it writes to stdout.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class Jobs:
         return output
 
     def run(self, stages: list[str]) -> dict[str, str]:
-        """Run all; stage → what it printed, of those that failed."""
+        """Run all stages; returns stage → what it printed, of those that failed."""
         failures = {}
         with (
             ThreadPoolExecutor(self.number) as pool,
@@ -110,7 +110,7 @@ class Jobs:
         return {stage: failures[stage] for stage in stages if stage in failures}
 
     def _run(self, stage: str) -> str | None:
-        """Run a stage; what it printed if it failed."""
+        """Run a stage; returns what it printed if it failed, else None."""
         if self.stopped.is_set():
             return None
         cores, devices = share = self.shares.get()
@@ -122,20 +122,20 @@ class Jobs:
     def _dvc(
         self, arguments: tuple[str, ...], *, stderr: int | None, cores: list[int] = (), devices: list[str] = ()
     ) -> tuple[int, str]:
-        """Run a DVC on some cores and devices, or on all; its exit status and output."""
-        with tempfile.TemporaryFile("w+") as log:  # no pipe, which would end with this process
+        """Run a DVC command on some cores and devices, or on all; returns its exit status and output."""
+        with tempfile.TemporaryFile("w+") as log:  # a pipe would break if this process is killed
             process = subprocess.Popen(
                 [*DVC, *arguments],
                 env=os.environ | ({"CUDA_VISIBLE_DEVICES": ",".join(devices)} if devices else {}),
                 stdout=log,
                 stderr=stderr,
-                start_new_session=True,  # an interrupt reaches it once, from here
-                close_fds=False,  # it holds the lock on jobs too
+                start_new_session=True,  # so that an interrupt reaches it once, from `_stop`
+                close_fds=False,  # so that it inherits the lock on jobs
             )
             self.running.add(process)
             if cores:
                 os.sched_setaffinity(process.pid, cores)
-            if self.stopped.is_set():  # in the meantime
+            if self.stopped.is_set():  # `_stop` may have run before it was in `running`
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             self.running.discard(process)
@@ -143,7 +143,7 @@ class Jobs:
             return process.returncode, log.read()
 
     def _stop(self) -> None:
-        """Interrupt what runs and wait for its end."""
+        """Interrupt what is running and wait for its end; kill what does not end in time."""
         self.stopped.set()
         for number in (signal.SIGINT, signal.SIGKILL):
             for process in list(self.running):
@@ -155,7 +155,7 @@ class Jobs:
 
 
 def _share(what: list, job: int, jobs: int) -> list:
-    """A job's part of some cores or devices; where there are fewer of them than jobs, one that others have too."""
+    """A job's part of some cores or devices; where these are fewer than jobs, one that other jobs share."""
     return what[job::jobs] or what[job % len(what) :][:1] if what else []
 
 

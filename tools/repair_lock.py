@@ -1,8 +1,8 @@
-"""`python -m tools.repair_lock`: mend what a kill in the middle of DVC's own writing leaves.
+"""`python -m tools.repair_lock`: repair the files that DVC was writing when it was killed.
 
-DVC writes `dvc.lock` and its list of the files in use in place, and refuses them where they are cut short. The stages
-that are lost are found again in DVC's run cache and, what was trained, in `.work/`. What a `make train` that was killed
-has left running is waited for. Of an experiment that was killed in the workspace there is a warning.
+DVC writes `dvc.lock` and its lists of files in use in place, and refuses them where they are cut short. DVC finds the
+stages that are lost by this again in its run cache, and training finds its results in `.work/`. The command waits for
+what a killed `make train` has left running, and warns of an experiment that was killed in the workspace.
 """
 
 import json
@@ -20,15 +20,15 @@ from stages.common import cli, files
 
 LOCK = Path("dvc.lock")
 RWLOCKS = Path(".dvc/tmp/rwlock"), Path(".dvc/tmp/exps/rwlock")
-"""DVC's lists of what is in use: files, and the experiments' refs. It locks `rwlock.lock` while it writes one."""
-AT_WORK = Path(".dvc/tmp/lock")
-"""What DVC locks while it writes anything else."""
+"""DVC's lists of what is in use: files, and the refs of experiments. DVC locks `rwlock.lock` while it writes one."""
+DVC_LOCK = Path(".dvc/tmp/lock")
+"""The file that DVC locks while it writes anything else."""
 
 JOBS = Path(".work/locks/jobs")
 """Held by `tools.jobs` and by the DVCs that it starts."""
 
 EXPERIMENT = Path(".dvc/tmp/exps/run/workspace")
-"""What DVC notes of a `dvc exp run` in the workspace while it runs."""
+"""Where DVC keeps notes on a `dvc exp run` in the workspace while it runs."""
 
 
 class User(BaseModel):
@@ -40,48 +40,50 @@ class User(BaseModel):
     cmd: str
     """Its arguments."""
 
-    def lives(self) -> bool:
-        """Whether that process runs: another may have its number by now, and one that has ended may not be cleared."""
+    def is_running(self) -> bool:
+        """Whether that very DVC is running: its process id may be another process's by now, or that of a zombie."""
         return " ".join(_arguments(self.pid)).endswith(self.cmd.rpartition(" ")[2])
 
 
 class InUse(BaseModel):
-    """What DVC keeps in `.dvc/tmp/rwlock`: file → who writes or reads it."""
+    """The content of `.dvc/tmp/rwlock`: file → the DVCs that write or read it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     write: dict[str, User] = {}
     read: dict[str, list[User]] = {}
 
-    def of_the_living(self) -> "InUse":
-        """Without processes that have ended."""
-        read = {path: [user for user in users if user.lives()] for path, users in self.read.items()}
+    def of_running(self) -> "InUse":
+        """The same without DVCs that have ended."""
+        read = {path: [user for user in users if user.is_running()] for path, users in self.read.items()}
         return InUse(
-            write={path: user for path, user in self.write.items() if user.lives()},
+            write={path: user for path, user in self.write.items() if user.is_running()},
             read={path: users for path, users in read.items() if users},
         )
 
 
 def main() -> None:
-    """Mend what no living DVC is writing, once no `make train` is at work."""
+    """Repair what a killed DVC left, once no `make train` and no DVC is running."""
     with jobs_lock():
-        mend()
+        repair()
 
 
 def jobs_lock() -> AbstractContextManager[bool]:
-    """Be the only `tools.jobs`, for as long as this process and the DVCs that it starts live."""
-    waiting = "make train ({owner}), or what it left when it was killed, is at work; waiting for its end"
+    """Lock `make train`, for as long as this process or a DVC that it starts is running; waits for another's end."""
+    waiting = "make train ({owner}), or what it left when it was killed, is running; waiting for its end"
     return files.lock(JOBS, waiting, inherited=True)
 
 
-def mend() -> None:
-    """Mend what no living DVC is writing, and warn of an experiment that was killed."""
-    with _instead_of_dvc():
-        _mend_lock()
+def repair() -> None:
+    """Repair DVC's files, once no DVC is writing them, and warn of an experiment that was killed."""
+    with _while_no_dvc_runs():
+        _repair_lock()
         for path in RWLOCKS:
             if path.exists():
-                with files.lock(path.with_suffix(".lock"), f"another DVC ({{owner}}) writes {path}; waiting for it"):
-                    _mend_rwlock(path)
+                with files.lock(
+                    path.with_suffix(".lock"), f"another DVC ({{owner}}) is writing {path}; waiting for it"
+                ):
+                    _repair_rwlock(path)
     warning = killed_experiment()
     if warning:
         print(warning, file=sys.stderr)
@@ -115,14 +117,15 @@ def _git(*arguments: str) -> str | None:
 
 
 def _arguments(pid: int) -> list[str]:
-    """A process's command line; empty if it has ended, though perhaps nobody has asked yet how."""
+    """A process's command line; empty if it has ended, also as a zombie."""
     try:
         return psutil.Process(pid).cmdline()
     except psutil.Error:
         return []
 
 
-def _mend_lock() -> None:
+def _repair_lock() -> None:
+    """Cut `dvc.lock` back to its last whole stage; remove it if there is none."""
     text = LOCK.read_text(encoding="utf-8") if LOCK.exists() else None
     if text is not None and not _is_whole(text):
         *whole, (_, cut) = _entries(text) or [("", text)]
@@ -134,32 +137,33 @@ def _mend_lock() -> None:
         print(f"{LOCK} was cut short when DVC was killed: its first {len(whole)} stages stay", file=sys.stderr)
 
 
-def _mend_rwlock(path: Path) -> None:
+def _repair_rwlock(path: Path) -> None:
+    """Remove a list of files in use that is cut short; take DVCs that have ended out of a whole one."""
     try:
         used = InUse.model_validate_json(path.read_bytes())
     except ValidationError:  # also where it is empty
         path.unlink()
         print(f"{path} was cut short when DVC was killed: removed", file=sys.stderr)
         return
-    living = used.of_the_living()
-    if living != used:
-        files.write_text(path, living.model_dump_json())
-        print(f"{path} named a DVC that was killed: no more", file=sys.stderr)
+    running = used.of_running()
+    if running != used:
+        files.write_text(path, running.model_dump_json())
+        print(f"{path} named a DVC that is no longer running: repaired", file=sys.stderr)
 
 
-def _instead_of_dvc() -> AbstractContextManager[bool]:
-    """Wait until no DVC writes, and let none begin: what a living one has half written is not cut short."""
-    return files.lock(AT_WORK, "another DVC ({owner}) is at work; waiting for it")
+def _while_no_dvc_runs() -> AbstractContextManager[bool]:
+    """Wait until no DVC is writing, and let none begin: a file that is half written is not one that was cut short."""
+    return files.lock(DVC_LOCK, "another DVC ({owner}) is running; waiting for it")
 
 
 def _entries(text: str) -> list[tuple[str, str]]:
-    """Each stage's name and lines."""
+    """The name and the lines of each stage in `dvc.lock`."""
     parts = re.split(r"^(?=  \S)", text, flags=re.MULTILINE)[1:]
     return [(part.partition(":\n")[0].strip().strip("'\""), part) for part in parts]
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a text is all that DVC writes for the stages that it has, but perhaps for an out: that DVC notices."""
+    """Whether all stages in the text of a `dvc.lock` are whole; a last stage may lack an out, which DVC notices."""
     try:
         document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         stages = document["stages"].values()
@@ -170,6 +174,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _is_complete(entry: dict) -> bool:
+    """Whether a dep or out has all the keys that DVC writes."""
     return {"path", "md5", "size"} <= set(entry) and ("nfiles" in entry or not entry["md5"].endswith(".dir"))
 
 

@@ -3,20 +3,20 @@
 from pathlib import Path
 
 from stages.aggregate import papers_tables
-from stages.common import cli, features, files, params, predictions, scores
+from stages.common import cli, corpus, files, params, predictions, scores
 
 METRICS = Path("metrics")
 
 
 def main() -> None:
     """Score every run of the study, then summarise them as the paper does."""
-    config, meta = params.load(), features.read_meta()
+    config, meta = params.load(), corpus.read_meta()
     runs = scores.run_scores(predictions.read_study(config.variants, config.seeds, meta.classes), meta.classes)
     files.write_csv(scores.FILE, runs)
     published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None
     summary = papers_tables.summarise(runs)
     for number in (1, 2):
-        table = papers_tables.arrange(summary, number, published)
+        table = papers_tables.arrange(summary, number, published, config.letters)
         files.write_csv(METRICS / f"table{number}.csv", table)
         files.write_text(METRICS / f"table{number}.md", papers_tables.as_markdown(table, number, meta.corpus))
 

@@ -34,14 +34,15 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     return summary.reset_index()
 
 
-def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None) -> pd.DataFrame:
+def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None, letters: str) -> pd.DataFrame:
     """The rows of Table `number`, long: variant, modalities, fusion, metric, mean, std, n, best.
 
     Table 1 has the fusions of the paper's Table 1 on all combinations of modalities; Table 2 all fusions on the
-    study's largest combination. `best` marks the highest mean of those that the paper compares: of one metric and, in
-    Table 1, one combination. With `published` the columns paper_mean, paper_std, paper_n and difference follow.
+    study's largest combination. `letters`: of all modalities, in order. `best` marks the highest mean of those that the
+    paper compares: of one metric and, in Table 1, one combination. With `published` the columns paper_mean, paper_std,
+    paper_n and difference follow.
     """
-    table = summary.copy()
+    table, combinations = summary.copy(), variants.combinations(summary["variant"], letters)
     parsed = [variants.parse(name) for name in table["variant"]]
     table.insert(1, "modalities", [variant.modalities for variant in parsed])
     table.insert(2, "fusion", [variant.fusion for variant in parsed])
@@ -49,10 +50,10 @@ def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None) 
         table = table[[variants.FUSIONS[name].table == 1 for name in table["fusion"]]]
         compared = ["metric", "modalities"]
     else:
-        largest = max((m for m in table["modalities"]), key=variants.COMBINATIONS.index)
+        largest = combinations[-1]
         table = table[table["modalities"] == largest]
         compared = ["metric"]
-    orders = {"metric": list(METRICS), "modalities": list(variants.COMBINATIONS), "fusion": list(variants.FUSIONS)}
+    orders = {"metric": list(METRICS), "modalities": combinations, "fusion": list(variants.FUSIONS)}
     table = table.sort_values(list(orders), key=lambda column: column.map(orders[column.name].index))
     highest = table.groupby(compared)["mean"].transform("max")
     several = table.groupby(compared)["mean"].transform("size") > 1

@@ -1,36 +1,29 @@
-"""The typed, validated view of `params.yaml`; `python -m stages.common.params` checks the file."""
+"""The typed, validated view of `params.yaml`."""
 
-import sys
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from stages.common import cli, variants, yaml_file
-from stages.common.errors import UserError
+from stages.common import fusion_settings, plan, variants, yaml_file
+from stages.common.errors import UserError, short
+from stages.common.plan import Count, Protocol, Section, Size
 
 PATH = Path("params.yaml")
 
-Size = Annotated[int, Field(ge=1, le=2**16)]
-"""Of a tensor's dimension."""
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+LARGEST_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 """What numpy, torch and scikit-learn all take."""
-Probability = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
 
-
-class Section(BaseModel):
-    """A section of `params.yaml`: no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+MOST_MODALITIES = 8
 
 
 class Frames(Section):
     """A modality of the synthetic corpus made of feature vectors."""
 
-    features: Size
+    features: Size = 16
     """Features a frame."""
     longest: Annotated[Size, Field(ge=2)]
     """Frames of the longest utterance."""
@@ -39,45 +32,47 @@ class Frames(Section):
 class Words(Section):
     """The text of the synthetic corpus."""
 
-    features: Size
+    features: Size = 16
     """Dimensions of a word vector."""
-    longest: Annotated[Size, Field(ge=8)]
+    longest: Annotated[Size, Field(ge=8)] = 8
     """Words of the longest utterance."""
-    vocabulary: Annotated[Size, Field(ge=8)]
+    vocabulary: Annotated[Size, Field(ge=8)] = 210
     """Distinct words, the padding token not counted."""
 
 
 class Synthetic(Section):
     """The corpus that `stages/corpus/synthetic.py` generates; its docstring explains the two knobs."""
 
-    seed: Seed
-    utterances: Annotated[int, Field(ge=150, le=10**6)]
-    signal: Annotated[float, Field(ge=0, le=100)]
+    seed: Seed = 2022
+    utterances: Annotated[int, Field(ge=150, le=10**6)] = 350
+    signal: Annotated[float, Field(ge=0, le=100)] = 1.0
     """How strongly classes differ: 0 not at all, 1 about as hard as IEMOCAP, more is easier."""
-    interaction: Annotated[float, Field(ge=0, le=1)]
+    interaction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the class information that lies in the relation of text and vision, not in either alone."""
-    audio: Frames
-    video: Frames
-    text: Words
+    audio: Frames = Frames(longest=10)
+    video: Frames = Frames(longest=4)
+    text: Words = Words()
 
 
 class Corpus(Section):
     """Where the utterances come from."""
 
-    source: Literal["synthetic", "published_folds"]
-    root: str | None
-    """Folder of a corpus on disk."""
-    classes: list[str] | None
-    """Names of the classes in the order of the labels 0, 1, …; null: what the corpus says."""
+    source: Literal["synthetic", "published_folds", "manifest"] = "synthetic"
+    root: str | None = None
+    """Folder of a corpus on disk; of a manifest also the manifest itself."""
+    classes: list[str] | None = None
+    """Names of the classes, in the order of labels 0, 1, … where these are numbers; null: what the corpus says."""
     strict: bool = True
     """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
-    synthetic: Synthetic
+    allow_outside: bool = False
+    """Whether a manifest may name files outside its folder."""
+    synthetic: Synthetic = Synthetic()
 
     @field_validator("classes")
     @classmethod
     def _names(cls, names: list[str] | None) -> list[str] | None:
         if names is not None and (len(names) < 2 or len(set(names)) < len(names) or not all(map(_plain, names))):
-            raise ValueError("must be at least two different names of letters, digits, '_' and '-'")
+            raise ValueError("must be at least two different names of printable characters")
         return names
 
     @field_validator("root")
@@ -97,113 +92,70 @@ class Corpus(Section):
 class Split(Section):
     """How utterances are divided into folds and parts."""
 
-    scheme: Literal["auto", "published", "random", "leave_session_out", "leave_speaker_out"]
-    folds: Annotated[int, Field(ge=2, le=1000)]
+    scheme: Literal["auto", "published", "random", "leave_session_out", "leave_speaker_out"] = "auto"
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
     """Folds of the random scheme."""
-    dev_share: Annotated[float, Field(gt=0, lt=1)]
+    dev_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Development share of each held-out fold of the random scheme."""
-    seed: Seed
+    seed: Seed = 1
 
 
-class Audio(Section):
-    """How audio features enter the model."""
+class Modality(plan.Entry):
+    """A modality: its letter in the variants' names, and how its sequences enter the model."""
 
-    standardise: bool
-    """Remove the mean and scale to unit variance, both of the fold's training frames."""
-
-
-class Features(Section):
-    """How features enter the model."""
-
-    audio: Audio
+    letter: Annotated[str, Field(pattern="^[a-z]$")]
 
 
-class TimeMap(Section):
-    """Output positions of the linear maps over time, as a share of the corpus's longest sequence."""
+class ModelParams(plan.Sizes):
+    """Sizes of the models; those that only fusions use go to the plans of fusions that name them."""
 
-    audio: Share
-    video: Share
-
-
-class Model(Section):
-    """Sizes of the models."""
-
-    hidden: Size
-    """GRU units in each direction; the model's width is twice that."""
-    heads: Size
+    heads: Size = 6
     """Attention heads."""
-    classifier: Size
-    """Neurons of the first fully connected layer."""
-    attention_dropout: Probability
+    attention_dropout: plan.Probability = 0.1
     """Dropout on attention weights."""
-    text_dropout: Probability
-    """Dropout on word vectors."""
-    positions: TimeMap
-    padding: Literal["attend", "mask"]
-    """Whether recurrences and attention run over padding, as in the paper, or not."""
-
-    @model_validator(mode="after")
-    def _heads(self) -> "Model":
-        if 2 * self.hidden % self.heads:
-            raise ValueError(f"heads must divide the model width 2 × hidden = {2 * self.hidden}, but is {self.heads}")
-        return self
-
-
-class Protocol(Section):
-    """The training protocol (paper, Section 3)."""
-
-    batch_size: Size
-    learning_rate: Annotated[float, Field(gt=0)]
-    lr_factor: Annotated[float, Field(gt=0, lt=1)]
-    """The learning rate is multiplied by this when the development loss stalls."""
-    lr_patience: Annotated[int, Field(ge=0, le=10**9)]
-    """Epochs without a better development loss before that."""
-    patience: Count
-    """Epochs without a better development accuracy before training stops."""
-    max_epochs: Count
 
 
 class WorkLimits(Section):
     """What may stay in `.work/` of trainings that are not under way."""
 
-    days: Annotated[float, Field(gt=0)]
+    days: Annotated[float, Field(gt=0)] = 30
     """Since they were last used."""
-    gib: Annotated[float, Field(gt=0)]
+    gib: Annotated[float, Field(gt=0)] = 20
     """The least recently used go first."""
 
 
 class Ray(Section):
     """How a stage's runs become tasks of a Ray cluster (docs/cluster.md)."""
 
-    cpus: Annotated[float, Field(gt=0)]
+    cpus: Annotated[float, Field(gt=0)] = 1
     """Of a node, that a task takes."""
-    gpus: Annotated[float, Field(ge=0)]
+    gpus: Annotated[float, Field(ge=0)] = 0
     """Likewise; less than 1 for tasks that share one."""
-    retries: Annotated[int, Field(ge=0, le=10**6)]
+    retries: Annotated[int, Field(ge=0, le=10**6)] = 5
     """How often a task whose node or process is lost is begun again, from its last checkpoints."""
-    features: Literal["ship", "shared"]
+    features: Literal["ship", "shared"] = "ship"
     """ship: to each node once, by Ray's object store; shared: all nodes see this folder under the same path."""
 
 
 class Train(Section):
     """How trainings run."""
 
-    protocol: Protocol
-    precision: Literal["float32", "float64", "bfloat16"]
+    protocol: Protocol = Protocol()
+    precision: Literal["float32", "float64", "bfloat16"] = "float32"
     """bfloat16: mixed, products in bfloat16 and all else in float32."""
-    device: Literal["auto", "cpu", "cuda"]
-    workers: Literal["auto"] | Count
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Literal["auto"] | Count = "auto"
     """Worker processes a stage; changes nothing but the time."""
-    together: Literal["auto"] | Count
+    together: Literal["auto"] | Count = "auto"
     """Runs that a worker trains at once, in lockstep; changes nothing but the time, on a CPU to the last bit."""
-    save_weights: bool
+    save_weights: bool = False
     """Keep each run's best weights as safetensors beside its predictions."""
-    checkpoint_seconds: Annotated[float, Field(ge=0)]
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 20
     """Least time between a process's checkpoints, which it makes at ends of epochs; 0: at each."""
-    work: WorkLimits
-    engine: Literal["local", "ray"]
+    work: WorkLimits = WorkLimits()
+    engine: Literal["local", "ray"] = "local"
     """Processes of this machine, or tasks of a Ray cluster; changes nothing but the time."""
-    ray: Ray
+    ray: Ray = Ray()
 
 
 class Headline(Section):
@@ -226,48 +178,106 @@ class Headline(Section):
 class Confusion(Section):
     """What the confusion matrices show."""
 
-    fold: Count
+    fold: Count = 1
     """The one fold that is drawn beside all folds together (the paper's Figure 3 shows one)."""
 
 
 class Compare(Section):
     """The tests between variants (`docs/statistics.md`)."""
 
-    pairs: Literal["auto"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    pairs: Literal["auto"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]] = "auto"
     """The family of comparisons, [a, b] each; auto: those that stages/common/variants.py names."""
-    margin: Annotated[float, Field(gt=0, lt=1)]
+    margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Differences smaller than this are of no interest: .01 is one point."""
-    alpha: Annotated[float, Field(gt=0, lt=0.5)]
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Level of the tests; intervals hold 1 - alpha."""
 
 
 class Params(Section):
-    """All of `params.yaml`."""
+    """All of `params.yaml`; defaults are the paper's values."""
 
     variants: Annotated[list[str], Field(min_length=1, max_length=1000)]
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000)]
+    modalities: Annotated[dict[str, Modality], Field(min_length=1, max_length=MOST_MODALITIES)]
+    """By name; the order of their letters in the variants' names."""
     corpus: Corpus
     split: Split
-    features: Features
-    model: Model
-    train: Train
+    model: ModelParams = ModelParams()
+    fusions: dict[str, dict] = Field(default_factory=dict)
+    """Settings of single fusions (`fusion_settings.py`): those of `stages/train/fusions/<name>.py`."""
+    train: Train = Train()
     headline: Headline
     compare: Compare
     confusion: Confusion
 
-    @field_validator("variants")
+    @field_validator("modalities")
     @classmethod
-    def _known(cls, names: list[str]) -> list[str]:
-        _distinct(names)
-        for name in names:
-            variants.parse(name)
-        return names
+    def _names_and_letters(cls, modalities: dict[str, Modality]) -> dict[str, Modality]:
+        for name in modalities:
+            if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name):
+                raise ValueError(
+                    f"a name must be up to 40 lower-case letters, digits and '_', the first a letter, but is {name!r}"
+                )
+        letters = [modality.letter for modality in modalities.values()]
+        for letter, count in Counter(letters).items():
+            if count > 1:
+                raise ValueError(f"each must have a letter of its own, but {letter!r} is the letter of {count}")
+        return modalities
+
+    @field_validator("fusions")
+    @classmethod
+    def _known_settings(cls, sections: dict[str, dict]) -> dict[str, dict]:
+        for fusion, own in sections.items():
+            if fusion not in variants.FUSIONS:
+                raise ValueError(f"must be of fusions of {', '.join(variants.FUSIONS)}, but {fusion!r} is none")
+            try:
+                fusion_settings.model(fusion).model_validate(own)
+            except ValidationError as error:
+                for wrong in error.errors():
+                    if wrong["type"] != "missing":  # perhaps `model` has it
+                        raise ValueError(_explain(wrong, fusion)) from None
+        return sections
 
     @field_validator("seeds")
     @classmethod
     def _distinct_seeds(cls, seeds: list[int]) -> list[int]:
         _distinct(seeds)
         return seeds
+
+    @field_validator("variants")
+    @classmethod
+    def _known_variants(cls, names: list[str]) -> list[str]:
+        _distinct(names)
+        for name in names:
+            variants.parse(name)
+        return names
+
+    @model_validator(mode="after")
+    def _modalities_known(self) -> "Params":
+        letters = self.letters
+        for name in self.variants:
+            own = variants.parse(name).modalities
+            known = "".join(letter for letter in letters if letter in own)
+            if known != own:
+                what = f"write them {known!r}" if sorted(known) == sorted(own) else f"{letters!r} are those there"
+                raise ValueError(
+                    f"variants: {name!r} must name its modalities by letters of `modalities`, in their order, but has "
+                    f"{own!r}: {what}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _settings_hold(self) -> "Params":
+        width = 2 * self.model.hidden
+        for fusion in dict.fromkeys(variants.parse(name).fusion for name in self.variants):
+            try:
+                heads = self.settings(fusion).get("heads")
+            except ValidationError as error:
+                raise ValueError(_explain(error.errors()[0], "fusions", fusion)) from None
+            if heads and width % heads:
+                place = f"fusions.{fusion}.heads" if "heads" in self.fusions.get(fusion, {}) else "model.heads"
+                raise ValueError(f"{place} must divide the model width 2 × hidden = {width}, but is {heads}")
+        return self
 
     @model_validator(mode="after")
     def _headline_trained(self) -> "Params":
@@ -314,15 +324,16 @@ class Params(Section):
             variants.pairs(self.variants) if self.compare.pairs == "auto" else [(a, b) for a, b in self.compare.pairs]
         )
 
-    def training(self, variant: str) -> dict:
-        """What a variant's trainings depend on, but for code, data, seed and fold."""
-        train = {"protocol", "precision", "device", "save_weights"}
-        return {
-            "variant": variant,
-            "features": self.features.model_dump(),
-            "model": self.model.model_dump(),
-            "train": self.train.model_dump(include=train),
-        }
+    @property
+    def letters(self) -> str:
+        """The modalities' letters, in order."""
+        return "".join(modality.letter for modality in self.modalities.values())
+
+    def settings(self, fusion: str) -> dict[str, int | float | bool | str]:
+        """A fusion's settings: its own in `fusions`, else those of `model` by the same name, else their defaults."""
+        shared = {name: getattr(self.model, name, None) for name in fusion_settings.required(fusion)}
+        known = {name: value for name, value in shared.items() if value is not None}
+        return fusion_settings.model(fusion).model_validate(known | self.fusions.get(fusion, {})).model_dump()
 
 
 def load(path: Path = PATH) -> Params:
@@ -335,41 +346,26 @@ def load(path: Path = PATH) -> Params:
     """
     document = yaml_file.read(path)
     if not isinstance(document, dict):
-        raise UserError(f"{path}: must hold sections such as `model:`, but is {_short(document)}")
+        raise UserError(f"{path}: must hold sections such as `model:`, but is {short(document)}")
     try:
         return Params.model_validate(document)
     except ValidationError as error:
         raise UserError("\n       ".join(f"{path}: {_explain(e)}" for e in error.errors())) from None
 
 
-def main() -> None:
-    """Check `params.yaml` and the registry of fusions; warn where the values are those of a killed experiment."""
-    from tools import repair_lock as mend  # which no stage needs
-
-    load()
-    variants.check()
-    warning = mend.killed_experiment()
-    if warning:
-        print(warning, file=sys.stderr)
-
-
-def _explain(error: dict) -> str:
-    """One of pydantic's errors as `key: rule, but is value`."""
+def _explain(error: dict, *sections: str) -> str:
+    """One of pydantic's errors, about a key of `sections`, as `key: rule, but is value`."""
     # Branches of a union ("int", "literal['auto']") are no keys of the file.
-    key = ".".join(str(part) for part in error["loc"] if str(part).isidentifier() or isinstance(part, int))
+    parts = [*sections, *error["loc"]]
+    key = ".".join(str(part) for part in parts if str(part).isidentifier() or isinstance(part, int))
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key (its value is {_short(error['input'])})"
+        return f"{key}: unknown key (its value is {short(error['input'])})"
     if error["type"] == "missing":
         return f"{key}: this key is missing"
     if not (error["type"] == "value_error" and "but " in message):  # ours say what is wrong
-        message = f"{message}, but is {_short(error['input'])}"
+        message = f"{message}, but is {short(error['input'])}"
     return f"{key}: {message}" if key else message
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _distinct(values: list) -> None:
@@ -379,8 +375,4 @@ def _distinct(values: list) -> None:
 
 
 def _plain(name: str) -> bool:
-    return name.replace("_", "").replace("-", "").isalnum()
-
-
-if __name__ == "__main__":
-    cli.run(main)
+    return bool(name) and name.isprintable()

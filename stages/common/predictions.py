@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow
 from pyarrow import parquet
 
-from stages.common import features
+from stages.common import corpus
 from stages.common.errors import UserError
 from stages.common.features import Features
 
@@ -29,17 +29,17 @@ def folder(variant: str, seed: int) -> Path:
     return RUNS / variant / f"seed{seed}"
 
 
-def table(corpus: Features, fold: int, rows: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+def table(features: Features, fold: int, rows: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """One fold's predictions for the utterances `rows`, from probabilities [rows, classes].
 
     Columns: fold, utterance_id, actual, predicted and a probability for each class.
     """
-    classes = corpus.meta.classes
+    classes = features.meta.classes
     names = np.array(classes)
     columns = {
         "fold": fold,
-        "utterance_id": corpus.utterance_id[rows],
-        "actual": names[corpus.label[rows]],
+        "utterance_id": features.utterance_id[rows],
+        "actual": names[features.label[rows]],
         "predicted": names[probabilities.argmax(axis=1)],
     }
     columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(classes)}
@@ -76,7 +76,7 @@ def read(variant: str, seed: int, classes: list[str]) -> pd.DataFrame:
     columns = [*COLUMNS, *(f"probability_{name}" for name in classes)]
     if list(predictions) != columns:
         raise UserError(
-            f"{path} must have the columns {', '.join(columns)}, for the classes of {features.FOLDER / 'meta.json'}, "
+            f"{path} must have the columns {', '.join(columns)}, for the classes of {corpus.FOLDER / 'meta.json'}, "
             f"but has {', '.join(predictions)}: run dvc repro"
         )
     unknown = {*predictions["actual"], *predictions["predicted"]} - {*classes}

@@ -42,7 +42,8 @@ def check_numbers(values: np.ndarray) -> None:
 
 def _checked_ids(values: np.ndarray, vocabulary: int | None) -> np.ndarray:
     largest = np.iinfo("<i4").max if vocabulary is None else vocabulary - 1
-    bad = ~((values >= 0) & (values <= largest) & (values == np.floor(values)))
+    numbers = values.astype(np.float64)  # in which, unlike in float16, `largest` is finite
+    bad = ~((numbers >= 0) & (numbers <= largest) & (numbers == np.floor(numbers)))
     if bad.any():
         position = int(np.argmax(bad))
         raise UserError(

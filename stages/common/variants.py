@@ -1,22 +1,16 @@
 """The fusion mechanisms, and what a variant's name means.
 
 A variant is a fusion mechanism on some modalities, named `<fusion>_<modalities>` with an option of the fusion at
-the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one function in `stages/train/fusions/attention.py` and one
-entry here, at the end of `FUSIONS`: by default its colour and marker follow from its place.
+the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one file, `stages/train/fusions/<name>.py`, and one entry here,
+at the end of `FUSIONS`: by default its colour and marker follow from its place.
 """
 
-import ast
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
+from stages.common import fusion_settings
 from stages.common.errors import UserError
-
-MODALITIES = {"t": "text", "v": "video", "a": "audio"}
-"""Letter → modality, in the order in which the paper and the variants' names write them."""
-
-COMBINATIONS = ("t", "v", "a", "tv", "ta", "va", "tva")
-"""Every combination of modalities, in the paper's order."""
 
 COLOURS = ("#cc78bc", "#029e73", "#d55e00", "#949494")
 MARKERS = ("P", "X", "*", "<", ">", "h", "p")
@@ -27,8 +21,6 @@ MARKERS = ("P", "X", "*", "<", ">", "h", "p")
 class Fusion:
     """One fusion mechanism."""
 
-    builder: str
-    """Its function in `stages/train/fusions/attention.py`."""
     label: str
     """Its name in tables and figures."""
     at_least: int = 2
@@ -44,12 +36,9 @@ class Fusion:
 
 
 FUSIONS = {
-    "cross": Fusion(builder="cross_attention", label="Cross", colour="#de8f05", marker="s"),
-    "self": Fusion(
-        builder="self_attention", label="Self", at_least=1, against=("cross",), colour="#0173b2", marker="o"
-    ),
+    "cross": Fusion(label="Cross", colour="#de8f05", marker="s"),
+    "self": Fusion(label="Self", at_least=1, against=("cross",), colour="#0173b2", marker="o"),
     "cross_nosp": Fusion(
-        builder="cross_attention_concatenated",
         label="Cross-noSP",
         table=2,
         against=("cross",),
@@ -57,7 +46,6 @@ FUSIONS = {
         marker="^",
     ),
     "self_nosp": Fusion(
-        builder="self_attention_concatenated",
         label="Self-noSP",
         table=2,
         against=("cross_nosp", "self"),
@@ -65,7 +53,6 @@ FUSIONS = {
         marker="v",
     ),
     "crossself": Fusion(
-        builder="cross_and_self_attention",
         label="Cross+Self",
         table=2,
         against=("self", "cross"),
@@ -83,7 +70,7 @@ class Variant:
     fusion: str
     """A key of `FUSIONS`."""
     modalities: str
-    """One of `COMBINATIONS`."""
+    """Their letters, in the order of `modalities` in params.yaml."""
 
     @property
     def label(self) -> str:
@@ -114,6 +101,12 @@ def combination_label(modalities: str) -> str:
     return "+".join(modalities.upper())
 
 
+def combinations(names: Iterable[str], letters: str) -> list[str]:
+    """The combinations of modalities of some variants, as the paper orders them: few first, then by `letters`."""
+    found = {parse(name).modalities for name in names}
+    return sorted(found, key=lambda own: (len(own), [letters.index(letter) for letter in own]))
+
+
 def parse(name: str) -> Variant:
     """The variant that `name` stands for.
 
@@ -130,10 +123,8 @@ def parse(name: str) -> Variant:
             f"{name!r} must begin with a fusion mechanism and may end with its option, one of "
             f"{', '.join(FUSIONS)}, but {fusion!r} is none"
         )
-    if modalities not in COMBINATIONS:
-        raise ValueError(
-            f"{name!r} must name its modalities as one of {', '.join(COMBINATIONS)}, but {modalities!r} is none"
-        )
+    if not re.fullmatch("[a-z]+", modalities) or len(set(modalities)) < len(modalities):
+        raise ValueError(f"{name!r} must name its modalities by different lower-case letters, but has {modalities!r}")
     if len(modalities) < FUSIONS[fusion].at_least:
         raise ValueError(
             f"{name!r}: {fusion} needs at least {FUSIONS[fusion].at_least} modalities, "
@@ -143,25 +134,19 @@ def parse(name: str) -> Variant:
 
 
 def check() -> None:
-    """Hold the registry against itself and against `stages/train/fusions/attention.py`, which is read but not run.
+    """Hold the registry against itself and against `stages/train/fusions/`, which is read but not run.
 
     Raises
     ------
     UserError
-        If a name breaks the rule for names, a label stands twice, or a builder or a fusion in `against` is not there.
+        If a name breaks the rule for names, a label stands twice, a fusion in `against` is not there, or a fusion's
+        file is missing or does not define its `build` (`fusion_settings.model`).
     """
-    module = ast.parse(Path(__file__).parents[1].joinpath("train/fusions/attention.py").read_text(encoding="utf-8"))
-    builders = {node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     labels = [fusion.label for fusion in FUSIONS.values()]
     for name, fusion in FUSIONS.items():
         place = f"stages/common/variants.py: FUSIONS[{name!r}]"
         if not re.fullmatch("[a-z0-9]+(_[a-z0-9]+)?", name):
             raise UserError(f"{place}: a name must be lower-case letters and digits, then perhaps _ and an option")
-        if fusion.builder not in builders:
-            raise UserError(
-                f"{place}: builder must be a function of stages/train/fusions/attention.py, but {fusion.builder!r} "
-                "is none"
-            )
         if labels.count(fusion.label) > 1:
             raise UserError(f"{place}: label must be its own, but {fusion.label!r} is another fusion's too")
         unknown = [other for other in fusion.against if other not in FUSIONS]
@@ -169,3 +154,4 @@ def check() -> None:
             raise UserError(
                 f"{place}: against must be a tuple of other fusions of {', '.join(FUSIONS)}, but is {fusion.against!r}"
             )
+        fusion_settings.model(name)

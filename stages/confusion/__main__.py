@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from stages.common import cli, features, figures, files, params, predictions, scores, variants
+from stages.common import cli, corpus, figures, files, params, predictions, scores, variants
 from stages.common.errors import UserError
 from stages.confusion import drawing
 
@@ -15,7 +15,7 @@ PLOTS = Path("plots")
 
 def main() -> None:
     """Draw every self/cross pair of the study: all folds and seeds, and `confusion.fold` alone."""
-    config, meta = params.load(), features.read_meta()
+    config, meta = params.load(), corpus.read_meta()
     table, fold = predictions.read_study(config.variants, config.seeds, meta.classes), config.confusion.fold
     folds = sorted(set(table["fold"]))
     if fold not in folds:
@@ -33,7 +33,9 @@ def main() -> None:
             for name, (part, title) in drawn.items():
                 matrices = confusion_matrices(part, names, meta.classes)
                 figures.save(drawing.confusion(matrices, meta.classes, title), folder / f"{name}.png")
-    figures.save(drawing.recalls(recalls(table, meta.classes), meta.classes, everything), PLOTS / "recall.png")
+    combinations = variants.combinations(config.variants, config.letters)
+    drawn = drawing.recalls(recalls(table, meta.classes), meta.classes, combinations, everything)
+    figures.save(drawn, PLOTS / "recall.png")
 
 
 def groups(names: list[str]) -> dict[str, list[str]]:

@@ -55,12 +55,11 @@ def _matrix(axis: Axes, counts: np.ndarray, font: float) -> None:
         )
 
 
-def recalls(table: pd.DataFrame, classes: list[str], title: str) -> Figure:
-    """Recall by class: a panel a combination of modalities, a row a class, a place in each row a fusion.
+def recalls(table: pd.DataFrame, classes: list[str], combinations: list[str], title: str) -> Figure:
+    """Recall by class: a panel one of the `combinations` of modalities, a row a class, a place in each row a fusion.
 
     `table` has the columns modalities, fusion, class, mean, std (NaN for one run) and runs (that test the class).
     """
-    combinations = [name for name in variants.COMBINATIONS if name in set(table["modalities"])]
     fusions = [name for name in variants.FUSIONS if name in set(table["fusion"])]
     beside = min(len(combinations), 4)
     below = -(-len(combinations) // beside)

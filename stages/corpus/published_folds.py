@@ -9,7 +9,8 @@ A fold's folder holds, for `part` in train, dev, test: `{part}_audio_mfcc.npy` [
 are kept, since the authors' scripts read them, but are not among the valid ones (`features.Ragged`).
 
 The same utterance is in each folder once, with the same numbers and the same label: so a digest of its row finds the
-one corpus behind the folders, and what contradicts it. Rows are read in blocks, never whole arrays.
+one corpus behind the folders, and what contradicts it. Rows are read in blocks, never whole arrays. What is written
+names the place where each utterance was first met, from where `stages/features/published_folds.py` reads it.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import math
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from stages.common.arrays import Array, open_array, to_float32
+from stages.common.corpus import PARTS, Meta
 from stages.common.errors import UserError
-from stages.common.features import PARTS, SEQUENCES, Array, Meta, Writer, checked_sequence, open_array, to_float32
 from stages.common.params import Corpus
+from stages.common.sequences import checked_sequence
+from stages.corpus import writer
 from stages.corpus.iemocap import CLASS_COUNTS
 
+FILES = {"audio": ("audio_mfcc", 3), "video": ("video", 3), "text": ("nlp_trans", 2), "prosody": ("audio_prosody", 2)}
+"""Modality → name and dimensions of its arrays."""
 BLOCK_BYTES = 32 << 20  # of one array read at a time
 LARGEST = 2**53  # beyond it floats skip whole numbers
 
@@ -38,19 +44,16 @@ LARGEST = 2**53  # beyond it floats skip whole numbers
 class Part:
     """The arrays of one part of one fold; the small ones in memory."""
 
-    fold: int
+    folder: Path
+    """The fold's folder."""
     name: str
+    """One of `PARTS`."""
     arrays: dict[str, Array]
-    """`audio`, `video`, `text` and, where there, `prosody`."""
+    """Modality → its array: `audio`, `video`, `text` and, where there, `prosody`."""
     label_file: Array
     labels: np.ndarray
     lengths: dict[str, np.ndarray]
     """`seqN` of `audio` and `video`."""
-
-    @property
-    def folder(self) -> Path:
-        """The fold's folder."""
-        return self.label_file.path.parent
 
     def file(self, name: str) -> Array:
         """One of the arrays, or the labels."""
@@ -60,6 +63,19 @@ class Part:
         """A row of an array or of the labels, to name in messages."""
         return f"{self.folder.name}/{self.file(name).path.name}: row {row}"
 
+    def sequence(self, modality: str, row: int, values: np.ndarray) -> tuple[np.ndarray, int]:
+        """The sequence in the `values` of a row, and how many of its positions are valid: those within `seqN`.
+
+        It ends with the last frame or word that is valid or is not 0. Prosody is one frame.
+        """
+        if modality == "prosody":
+            return values[None], 1
+        if modality not in self.lengths:
+            words = _unpadded(values, 0)
+            return words, len(words)
+        valid = min(int(self.lengths[modality][row]), len(values))
+        return _unpadded(values, valid), valid
+
 
 @dataclass(frozen=True)
 class Row:
@@ -68,10 +84,7 @@ class Row:
     part: Part
     number: int
     sequences: dict[str, np.ndarray]
-    """`audio`, `video` and `text`, up to the last frame or word that is not 0."""
-    valid: dict[str, int]
-    """Frames of `audio` and `video` within `seqN`."""
-    prosody: np.ndarray | None
+    """Those of each of the part's arrays (`Part.sequence`), in the types that are stored."""
 
     @property
     def label(self) -> int:
@@ -81,8 +94,7 @@ class Row:
     def digests(self) -> tuple[bytes, ...]:
         """One for each of the part's arrays, lengths included."""
         lengths = {name: int(own[self.number]) for name, own in self.part.lengths.items()}
-        values = self.sequences | ({} if self.prosody is None else {"prosody": self.prosody})
-        return tuple(_digest(values[name], lengths.get(name, 0)) for name in self.part.arrays)
+        return tuple(_digest(values, lengths.get(name, 0)) for name, values in self.sequences.items())
 
     def error(self, name: str, message: str) -> UserError:
         """An error about this row of one of the part's files."""
@@ -98,6 +110,12 @@ class Utterance:
     label: int
     places: list[tuple[Part, int]]
     """Part and row where each fold has it."""
+
+    def row(self) -> dict[str, str | int]:
+        """Its row in `utterances.csv`, with the place where it was first met."""
+        part, row = self.places[0]
+        names = {"utterance_id": self.name, "speaker": "", "session": "", "dialogue": "", "label": self.label}
+        return names | {"folder": part.folder.name, "part": part.name, "row": row}
 
 
 class Folders:
@@ -115,34 +133,36 @@ class Folders:
         """(digests, label) → utterances, told apart by their order alone."""
         self._alike: dict[tuple[bytes, ...], Utterance] = {}
         """digests → the first utterance that has them."""
+        self._fold = 1
         self._seen: Counter = Counter()
         """(digests, label) → rows in this fold so far."""
 
-    def find(self, row: Row) -> Utterance:
-        """The utterance that a row is; a new one, with this place alone, if no row before was."""
+    def add(self, row: Row) -> None:
+        """Find the utterance that a row is; it is a new one if no row before was."""
         digests = row.digests()
         key = digests, row.label
         same, seen = self._same[key], self._seen[key]
         self._seen[key] += 1
         if seen == len(same):
-            if row.part.fold > 1 and not self.contradiction:
+            if row.part.folder != self.first and not self.contradiction:
                 self._contradict(self._unlike_first(row, digests, same))
-            name = f"utterance_{len(self.utterances):05d}" if row.valid["video"] else ""
+            has_video = row.part.lengths["video"][row.number] > 0
+            name = f"utterance_{len(self.utterances):05d}" if has_video else ""
             same.append(Utterance(name, row.label, []))
             self.utterances.append(same[-1])
             self._alike.setdefault(digests, same[-1])
         utterance = same[seen]
         utterance.places.append((row.part, row.number))
         if utterance.name:
-            self.folds.append((row.part.fold, utterance.name, row.part.name))
-        return utterance
+            self.folds.append((self._fold, utterance.name, row.part.name))
 
     def end_fold(self, last: Part) -> None:
         """No utterance may be lacking in the fold that ends with the part `last`."""
+        self._fold += 1
         self._seen.clear()
         for utterance in self.utterances:
             part, row = utterance.places[-1]
-            if part.fold != last.fold and not self.contradiction:
+            if part.folder != last.folder and not self.contradiction:
                 where = part.place("label", row)
                 self._contradict(
                     UserError(f"{last.folder}: must hold the same utterances as others, but lacks {where}")
@@ -187,41 +207,29 @@ def write(corpus: Corpus, folder: Path) -> None:
         If a file is missing, damaged or of another shape, a row breaks a rule, or folders contradict each other (where
         `corpus.strict`); names the file, row and rule.
     """
-    paths = _folders(Path(corpus.root))
-    embedding = _embedding(paths, strict=corpus.strict)
-    parts = [_open_part(i, path, name) for i, path in enumerate(paths, start=1) for name in PARTS]
+    paths = find_folders(Path(corpus.root))
+    vocabulary = len(read_embedding(paths, strict=corpus.strict))
+    parts = [open_part(path, name) for path in paths for name in PARTS]
     _check_same_shapes(parts)
     for part in parts:
         _check_labels(part, corpus.classes)
-    shapes = {name: array.shape for name, array in parts[0].arrays.items()}
-    writer = Writer(folder, {"audio": shapes["audio"][2], "video": shapes["video"][2]})
-    folders, prosody, oddities = Folders(paths[0], strict=corpus.strict), [], Counter()
-    for name, row in _new_utterances(parts, folders, vocabulary=len(embedding)):
-        names = {"utterance_id": name, "speaker": "", "session": "", "dialogue": "", "label": row.label}
-        writer.add(names, row.sequences, row.valid)
-        oddities.update(_oddities(row))
-        if row.prosody is not None:
-            prosody.append(row.prosody)
+    folders = Folders(paths[0], strict=corpus.strict)
+    _compare(parts, folders, vocabulary)
     classes = _class_names(corpus, folders.utterances)
-    writer.close(
-        meta=Meta(
-            corpus="IEMOCAP" if set(classes) == set(CLASS_COUNTS) else "unknown",
-            classes=classes,
-            longest={name: shapes[name][1] for name in SEQUENCES},
-        ),
-        embedding=embedding,
-        prosody=np.stack(prosody) if prosody else None,
+    name = "IEMOCAP" if set(classes) == set(CLASS_COUNTS) else "unknown"
+    writer.write(
+        folder,
+        meta=Meta(corpus=name, classes=classes, modalities=list(parts[0].arrays)),
+        utterances=[utterance.row() for utterance in folders.utterances if utterance.name],
         folds=pd.DataFrame(folders.folds, columns=["fold", "utterance_id", "part"]),
     )
-    _report(folders, oddities, len(paths), corpus.root)
+    _report(folders, len(paths), corpus.root)
 
 
-def _report(folders: Folders, oddities: Counter[str], folds: int, root: str) -> None:
+def _report(folders: Folders, folds: int, root: str) -> None:
     """Say what was found."""
     kept = sum(bool(utterance.name) for utterance in folders.utterances)
     print(f"{kept} utterances in {folds} folds; {len(folders.utterances) - kept} without video were dropped")
-    for oddity, count in sorted(oddities.items()):
-        print(f"{count} utterances have {oddity}")
     if folders.contradiction:
         count = sum(len(utterance.places) < folds for utterance in folders.utterances)
         print(
@@ -231,8 +239,14 @@ def _report(folders: Folders, oddities: Counter[str], folds: int, root: str) -> 
         )
 
 
-def _folders(root: Path) -> list[Path]:
-    """The folds' folders, in the order of their numbers."""
+def find_folders(root: Path) -> list[Path]:
+    """The folds' folders, in the order of their numbers.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two, or their numbers are not clear.
+    """
     if not root.is_dir():
         raise UserError(
             f"{root}: corpus.root must be a folder, but {'is a file' if root.exists() else 'does not exist'}"
@@ -250,15 +264,13 @@ def _number(folder: Path) -> int:
     return int(folder.name.removeprefix("fold"))
 
 
-def _new_utterances(parts: list[Part], folders: Folders, *, vocabulary: int) -> Iterator[tuple[str, Row]]:
-    """Read and check every row once; name and row of each utterance with video, where it is first met."""
+def _compare(parts: list[Part], folders: Folders, vocabulary: int) -> None:
+    """Read and check every row once, and hold the folders against each other."""
     total = sum(len(part.labels) for part in parts)
-    with tqdm(total=total, unit="row", desc="prepare", disable=not sys.stderr.isatty()) as progress:
+    with tqdm(total=total, unit="row", desc="corpus", disable=not sys.stderr.isatty()) as progress:
         for part in parts:
             for row in _rows(part, vocabulary):
-                utterance = folders.find(row)
-                if utterance.name and len(utterance.places) == 1:
-                    yield utterance.name, row
+                folders.add(row)
                 progress.update()
             if part.name == PARTS[-1]:
                 folders.end_fold(part)
@@ -266,8 +278,7 @@ def _new_utterances(parts: list[Part], folders: Folders, *, vocabulary: int) -> 
 
 def _rows(part: Part, vocabulary: int) -> Iterator[Row]:
     """Each row of a part, as it is stored."""
-    widest = max(array.dtype.itemsize * math.prod(array.shape[1:]) for array in part.arrays.values())
-    block = max(1, BLOCK_BYTES // widest)
+    block = min(rows_in_a_block(array) for array in part.arrays.values())
     for start in range(0, len(part.labels), block):
         stop = min(start + block, len(part.labels))
         values = {name: array.rows(start, stop) for name, array in part.arrays.items()}
@@ -277,16 +288,23 @@ def _rows(part: Part, vocabulary: int) -> Iterator[Row]:
 
 def _row(part: Part, number: int, values: dict[str, np.ndarray], vocabulary: int) -> Row:
     """One row without padding, checked and in the types that are stored."""
-    valid = {name: min(int(own[number]), len(values[name])) for name, own in part.lengths.items()}
     sequences = {}
-    for name in SEQUENCES:
-        size = vocabulary if name == "text" else values[name].shape[1]
+    for name, own in values.items():
+        sequence, _ = part.sequence(name, number, own)
+        if name == "prosody":  # checked where somebody asks for it, since that of some utterances is NaN
+            sequences[name] = to_float32(sequence)[0]
+            continue
+        kind, size = ("tokens", vocabulary) if name == "text" else ("frames", own.shape[1])
         try:
-            sequences[name] = checked_sequence(name, _unpadded(values[name], valid.get(name, 0)), size)
+            sequences[name] = checked_sequence(kind, sequence, size)
         except UserError as error:
             raise part.arrays[name].error(number, str(error)) from None
-    prosody = to_float32(values["prosody"])[0] if "prosody" in values else None
-    return Row(part, number, sequences, valid, prosody)
+    return Row(part, number, sequences)
+
+
+def rows_in_a_block(array: Array) -> int:
+    """How many rows of an array are read at a time."""
+    return max(1, BLOCK_BYTES // (array.dtype.itemsize * math.prod(array.shape[1:])))
 
 
 def _unpadded(values: np.ndarray, valid: int) -> np.ndarray:
@@ -296,16 +314,6 @@ def _unpadded(values: np.ndarray, valid: int) -> np.ndarray:
         return values[:valid]
     last = np.flatnonzero(beyond.reshape(len(beyond), -1).any(axis=1))[-1]
     return values[: valid + int(last) + 1]
-
-
-def _oddities(row: Row) -> Iterator[str]:
-    """What is not as described, but read like the authors' scripts read it."""
-    for name, valid in row.valid.items():
-        longest = row.part.arrays[name].shape[1]
-        if row.part.lengths[name][row.number] > longest:
-            yield f"more {name} frames (seqN) than the {longest} of the arrays, to which they were cut"
-        if len(row.sequences[name]) > valid:
-            yield f"{name} frames after the last of seqN: model.padding: attend reads them, mask does not"
 
 
 def _digest(values: np.ndarray, length: int) -> bytes:
@@ -318,17 +326,23 @@ def _agreement(first: tuple[bytes, ...], second: tuple[bytes, ...]) -> int:
     return sum(a == b for a, b in zip(first, second, strict=True))
 
 
-def _open_part(fold: int, folder: Path, name: str) -> Part:
-    """Open the arrays of a part and check what can be checked without reading the large ones."""
+def open_part(folder: Path, name: str, modalities: Collection[str] | None = None) -> Part:
+    """Open the arrays of a part and check what can be checked without reading the large ones.
+
+    `modalities`: those to open; None: all, with prosody where it is there.
+
+    Raises
+    ------
+    UserError
+        If an array is missing, damaged or of another number of rows, or a label or length is no whole number.
+    """
     label_file = open_array(folder / f"{name}_label.npy", 1)
+    if modalities is None:
+        has_prosody = (folder / f"{name}_audio_prosody.npy").exists()
+        modalities = [modality for modality in FILES if modality != "prosody" or has_prosody]
     arrays = {
-        "audio": open_array(folder / f"{name}_audio_mfcc.npy", 3),
-        "video": open_array(folder / f"{name}_video.npy", 3),
-        "text": open_array(folder / f"{name}_nlp_trans.npy", 2),
+        modality: open_array(folder / f"{name}_{FILES[modality][0]}.npy", FILES[modality][1]) for modality in modalities
     }
-    prosody = folder / f"{name}_audio_prosody.npy"
-    if prosody.exists():
-        arrays["prosody"] = open_array(prosody, 2)
     older, audio_lengths = folder / f"{name}_seqN.npy", folder / f"{name}_audio_seqN.npy"
     length_files = {
         "audio": open_array(older if older.exists() and not audio_lengths.exists() else audio_lengths, 1),
@@ -345,7 +359,7 @@ def _open_part(fold: int, folder: Path, name: str) -> Part:
         if (lengths[modality] < 0).any():
             row = int(np.argmax(lengths[modality] < 0))
             raise array.error(row, f"a length must be at least 0, but is {lengths[modality][row]}")
-    return Part(fold=fold, name=name, arrays=arrays, label_file=label_file, labels=labels, lengths=lengths)
+    return Part(folder=folder, name=name, arrays=arrays, label_file=label_file, labels=labels, lengths=lengths)
 
 
 def _integers(array: Array) -> np.ndarray:
@@ -358,8 +372,14 @@ def _integers(array: Array) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _embedding(folders: list[Path], *, strict: bool) -> np.ndarray:
-    """`W_embedding.npy`, beside the arrays or one folder up; where copies differ, the first, with a warning."""
+def read_embedding(folders: list[Path], *, strict: bool = True) -> np.ndarray:
+    """`W_embedding.npy`, beside the arrays or one folder up; where copies differ, the first, with a warning.
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged or not finite, or copies differ (in shape only, where not `strict`).
+    """
     first = None
     for folder in folders:
         path = folder / "W_embedding.npy"

@@ -37,6 +37,8 @@ class Writer:
             raise UserError(f"kind must be one of {', '.join(KINDS)}, but is {short(kind)}")
         if dimensions is not None and not (is_integer(dimensions) and dimensions > 0):
             raise UserError(f"dimensions must be a whole number from 1, but is {short(dimensions)}")
+        if dimensions is not None and kind == "tokens":
+            raise UserError(f"dimensions must be of frames, but {short(dimensions)} is of tokens")
         folder.mkdir(parents=True)
         self._folder, self._kind, self._dimensions = folder, kind, dimensions
         self._lengths: dict[str, int] = {}

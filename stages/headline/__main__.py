@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common import cli, features, files, params, predictions, scores
+from stages.common import cli, corpus, files, params, predictions, scores
 from stages.common.errors import UserError
 
 METRICS, PLOTS = Path("metrics/headline.json"), Path("plots/headline")
@@ -14,7 +14,7 @@ SCORES, CURVES = ["accuracy", "balanced_accuracy", "macro_f1"], ["train_loss", "
 
 def main() -> None:
     """Score the headline variant; mean and deviation over its fold × seed runs."""
-    config, classes = params.load(), features.read_meta().classes
+    config, classes = params.load(), corpus.read_meta().classes
     variant = config.headline.variant
     table = predictions.read_study([variant], config.seeds, classes)
     curves = mean_curves(variant, config.seeds, set(table["fold"]))

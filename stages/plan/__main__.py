@@ -4,23 +4,44 @@ Every train stage depends on its plan: DVC removes a stage's outputs and runs it
 `params.yaml` in both, so nothing of that may happen before they are checked.
 """
 
-import json
-from pathlib import Path
+from stages.common import cli, code, files, params, plan, variants
 
-from stages.common import cli, files, params, variants
-
-FOLDER = Path("data/plans")
+TRAINING = "stages.train.protocol"
+OUTPUTS = "stages.train.outputs"
+"""What writes a train stage's outputs: if it alone changes, they are written again from the results in `.work/`."""
 
 
 def main() -> None:
     """Write a plan for each variant of the study."""
     config = params.load()
     variants.check()
-    with files.replacing(FOLDER) as folder:
+    with files.replacing(plan.FOLDER) as folder:
         folder.mkdir()
         for variant in config.variants:
-            text = json.dumps(config.training(variant), indent=1, sort_keys=True)
-            files.write_text(folder / f"{variant}.json", text + "\n")
+            files.write_text(folder / f"{variant}.json", make(variant, config).as_json())
+
+
+def make(variant: str, config: params.Params) -> plan.Plan:
+    """The plan of a variant."""
+    parsed = variants.parse(variant)
+    modalities = [
+        plan.Modality(name=name, **modality.model_dump(exclude={"letter"}))
+        for name, modality in config.modalities.items()
+        if modality.letter in parsed.modalities
+    ]
+    training = code.hashes([TRAINING, f"stages.train.fusions.{parsed.fusion}"])
+    outputs = code.hashes([OUTPUTS])
+    return plan.Plan(
+        modalities=modalities,
+        fusion=plan.Fusion(name=parsed.fusion, settings=config.settings(parsed.fusion)),
+        model=plan.Sizes(**config.model.model_dump(include=set(plan.Sizes.model_fields))),
+        protocol=config.train.protocol,
+        precision=config.train.precision,
+        device=config.train.device,
+        save_weights=config.train.save_weights,
+        training_code=training,
+        output_code={name: own for name, own in outputs.items() if name not in training},
+    )
 
 
 if __name__ == "__main__":

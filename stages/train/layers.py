@@ -1,7 +1,7 @@
 """Layers of R models of one architecture, computed together: run r's values x[r] meet run r's parameters p[r].
 
 A module is built with the parameters of one model; `stack.py` gives them the runs in front, [R, ...], before it is
-called. What a run computes does not depend, to the last bit on a CPU, on which others are beside it.
+called. On a CPU, what a run computes does not depend on the other runs, to the last bit.
 """
 
 import numpy as np
@@ -10,8 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ALIGNED = 16
-"""Values in the longest vector of a CPU. Products may round otherwise where an operand begins between its multiples, as
-those of the second run would: so all tensors have such sizes."""
+"""Values in a CPU's longest vector. A product may round otherwise where an operand does not begin at a multiple of it,
+as the second run's would: so all tensors are padded to such sizes."""
+
+
+def round_up(n: int, multiple: int) -> int:
+    """The least multiple that is not less than n."""
+    return -(-n // multiple) * multiple
 
 
 class Linear(nn.Linear):
@@ -23,7 +28,7 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x · weightᵀ + bias: x [R, ..., I], weight [R, O, I], bias [R, O] → [R, ..., O]."""
-    flat, wanted, weight = x.flatten(1, -2), weight.shape[1], filled(weight)
+    flat, wanted, weight = x.flatten(1, -2), weight.shape[1], padded(weight)
     if bias is None:
         product = torch.bmm(flat, weight.transpose(1, 2))
     else:
@@ -32,10 +37,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return product[..., :wanted].unflatten(1, x.shape[1:-1])
 
 
-def filled(weight: Tensor) -> Tensor:
-    """weight [R, O, I], with zero rows added where else the runs' weights or their gradients would not lie aligned."""
+def padded(weight: Tensor) -> Tensor:
+    """weight [R, O, I] → [R, O', I], with rows of zeros where else a run's weights or gradients would not lie aligned.
+
+    O' is O, or the next multiple of `ALIGNED`.
+    """
     rows, columns = weight.shape[1:]
-    return F.pad(weight, (0, 0, 0, -rows % ALIGNED)) if rows * columns % ALIGNED else weight
+    return F.pad(weight, (0, 0, 0, round_up(rows, ALIGNED) - rows)) if rows * columns % ALIGNED else weight
 
 
 class Dropout(nn.Module):
@@ -45,7 +53,7 @@ class Dropout(nn.Module):
     """
 
     generators: tuple[torch.Generator, ...] = ()
-    """One a run; `stack.py` sets them."""
+    """One for each run; `stack.py` sets them."""
 
     def __init__(self, p: float):
         super().__init__()
@@ -53,20 +61,20 @@ class Dropout(nn.Module):
 
     @property
     def rate(self) -> float:
-        """The probability that holds now: 0 outside training."""
+        """The probability in the present mode: 0 outside training."""
         return self.p if self.training else 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         return x if self.rate == 0 else torch.stack([self.of_run(run, values) for run, values in enumerate(x)])
 
     def of_run(self, run: int, x: Tensor) -> Tensor:
-        """The same for the values x of one run alone, of any shape."""
+        """Dropout of one run's values x, of any shape."""
         if self.rate == 0:
             return x
         kept = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self.generators[run])
         return x * kept.div_(1 - self.rate)
 
-    def keys(self) -> np.ndarray:
-        """A random word [R] for each run, to make a compiled loop's own random numbers from."""
-        words = [torch.randint(2**32, (), generator=generator).item() for generator in self.generators]
-        return np.array(words, np.uint32)
+    def seeds(self) -> np.ndarray:
+        """Draw a seed for each run's random numbers in a compiled loop: uint32 [R]."""
+        seeds = [torch.randint(2**32, (), generator=generator).item() for generator in self.generators]
+        return np.array(seeds, np.uint32)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common import cli, features, figures, files, params, predictions, scores
+from stages.common import cli, corpus, figures, files, params, predictions, scores
 from stages.common.errors import UserError
 from stages.ttest import bootstrap, comparisons, drawing, report
 
@@ -13,9 +13,9 @@ METRICS, PLOTS = Path("metrics"), Path("plots")
 
 def main() -> None:
     """Test every pair of `compare.pairs`."""
-    config, meta = params.load(), features.read_meta()
-    folds, tested = features.read_folds(), predictions.read_study(config.variants, config.seeds, meta.classes)
-    unit, unit_of = bootstrap.units(features.read_utterances())
+    config, meta = params.load(), corpus.read_meta()
+    folds, tested = corpus.read_folds(), predictions.read_study(config.variants, config.seeds, meta.classes)
+    unit, unit_of = bootstrap.units(corpus.read_utterances())
     check_tested(tested, folds, unit_of.index)
     runs = scores.read(list(scores.METRICS))
     scores.check(runs, tested, meta.classes)
@@ -43,12 +43,12 @@ def check_tested(tested: pd.DataFrame, folds: pd.DataFrame, utterances: pd.Index
     for fold, name in sorted(own ^ expected):
         what = "no prediction" if (fold, name) in expected else "a prediction"
         raise UserError(
-            f"runs/ must hold predictions of the test parts of {features.FOLDS}, but fold {fold} has {what} of {name}: "
+            f"runs/ must hold predictions of the test parts of {corpus.FOLDS}, but fold {fold} has {what} of {name}: "
             "run dvc repro"
         )
     for name in sorted(set(tested["utterance_id"]) - set(utterances)):
         raise UserError(
-            f"runs/ must hold predictions of the utterances in {features.FOLDER}, but has one of {name}: run dvc repro"
+            f"runs/ must hold predictions of the utterances in {corpus.FOLDER}, but has one of {name}: run dvc repro"
         )
 
 

@@ -1,7 +1,8 @@
 """The engine `ray`: a stage's runs as tasks of a Ray cluster. docs/cluster.md tells how to set one up.
 
-Tasks keep nothing themselves: checkpoints, results and reports go to the Desk, an actor beside the stage, which writes
-them to `.work/` as the local engine does. So a task whose node is lost goes on elsewhere from its last checkpoint.
+Tasks keep nothing themselves: checkpoints, results and reports go to the ResultServer, an actor beside the stage,
+which writes them to `.work/` as the local engine does. So a task whose node is lost resumes elsewhere from its last
+checkpoint.
 """
 
 import dataclasses
@@ -20,64 +21,67 @@ try:
 except ImportError:
     ray = None
 
-from stages.common import features, params
+from stages.common import code, corpus, features, params
 from stages.common.errors import UserError
-from stages.train import ENVIRONMENT, protocol
+from stages.common.plan import Plan
+from stages.common.records import Record, RunId
+from stages.train import ENVIRONMENT
 from stages.train.engine import workers
+from stages.train.engine.capacity import runs_per_process
 from stages.train.engine.progress import Progress
 from stages.train.engine.study import Place
-from stages.train.engine.work import Key, Record, Work, software
-from stages.train.protocol import Standing
+from stages.train.engine.work import Work, versions
+from stages.train.run_state import RunProgress
 
 
-class Desk:
+class ResultServer:
     """Hands out checkpoints, keeps what tasks send, and collects what they report."""
 
     def __init__(self, work: Work):
         self.work, self.reported = work, []
 
-    def checkpoint(self, key: Key) -> Record | None:
+    def checkpoint(self, run: RunId) -> Record | None:
         """`Work.checkpoint`."""
-        return self.work.checkpoint(key)
+        return self.work.checkpoint(run)
 
-    def write_checkpoint(self, key: Key, checkpoint: Record) -> None:
+    def write_checkpoint(self, run: RunId, checkpoint: Record) -> None:
         """`Work.write_checkpoint`."""
-        self.work.write_checkpoint(key, checkpoint)
+        self.work.write_checkpoint(run, checkpoint)
 
-    def write_result(self, key: Key, result: Record) -> None:
+    def write_result(self, run: RunId, result: Record) -> None:
         """`Work.write_result`."""
-        self.work.write_result(key, result)
+        self.work.write_result(run, result)
 
-    def report(self, key: Key, standing: Standing) -> None:
+    def report(self, run: RunId, progress: RunProgress) -> None:
         """Take note of how far a run is."""
-        self.reported.append((key, standing))
+        self.reported.append((run, progress))
 
-    def reports(self) -> list[tuple[Key, Standing]]:
+    def reports(self) -> list[tuple[RunId, RunProgress]]:
         """What was reported since this was last asked."""
         reported, self.reported = self.reported, []
         return reported
 
 
 class RemoteWork:
-    """A task's view of the Desk: what training needs of `Work`."""
+    """A task's view of the ResultServer: what training needs of `Work`."""
 
-    def __init__(self, desk):
-        self.desk = desk
+    def __init__(self, server, variant: str, plan: Plan):
+        self.server, self.variant, self.plan = server, variant, plan
 
-    def checkpoint(self, key: Key) -> Record | None:
+    def checkpoint(self, run: RunId) -> Record | None:
         """`Work.checkpoint`."""
-        return ray.get(self.desk.checkpoint.remote(key))
+        return ray.get(self.server.checkpoint.remote(run))
 
-    def write_checkpoint(self, key: Key, checkpoint: Record) -> None:
+    def write_checkpoint(self, run: RunId, checkpoint: Record) -> None:
         """`Work.write_checkpoint`."""
-        ray.get(self.desk.write_checkpoint.remote(key, checkpoint))
+        ray.get(self.server.write_checkpoint.remote(run, checkpoint))
 
-    def write_result(self, key: Key, result: Record) -> None:
+    def write_result(self, run: RunId, result: Record) -> None:
         """`Work.write_result`."""
-        ray.get(self.desk.write_result.remote(key, result))
+        ray.get(self.server.write_result.remote(run, result))
 
 
-def room(variant: str, config: params.Params) -> int:
+def capacity(work: Work, config: params.Train) -> int:
     """How many runs of a variant are trained at a time.
 
     Raises
@@ -86,11 +90,11 @@ def room(variant: str, config: params.Params) -> int:
         If Ray is not installed, there is no cluster, or none of its nodes is large enough for a task.
     """
     _connect()
-    return _slots(config) * _together(variant, config)
+    return _slots(config.ray) * _runs_per_task(work, config)
 
 
-def train(variant: str, keys: list[Key], config: params.Params, work: Work, place: Place | None) -> float:
-    """Train the runs of `keys` and write their results to `work`; the seconds that it took to warm up.
+def train(run_ids: list[RunId], config: params.Train, work: Work, place: Place | None) -> float:
+    """Train the runs of `run_ids` and write their results to `work`; the seconds that it took to warm up.
 
     `place`: the stage's, to be shown.
 
@@ -101,27 +105,29 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work, plac
         `work`.
     """
     _connect()
-    together = min(_together(variant, config), -(-len(keys) // _slots(config)))
+    at_once = min(_runs_per_task(work, config), -(-len(run_ids) // _slots(config.ray)))
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote(work)
-    task, corpus, folds = _task(_train, config), _corpus(config.train.ray.features), features.read_folds()
+    server = ray.remote(ResultServer).options(num_cpus=0, scheduling_strategy=here).remote(work)
+    data, folds = _data(config.ray.features, tuple(work.plan.names)), corpus.read_folds()
+    task = _task(_train, config.ray)
+    remote = RemoteWork(server, work.variant, work.plan)
     pending = [
-        task.remote(variant, keys[start : start + together], corpus, folds, config, desk, software())
-        for start in range(0, len(keys), together)
+        task.remote(run_ids[start : start + at_once], data, folds, remote, config.checkpoint_seconds, versions())
+        for start in range(0, len(run_ids), at_once)
     ]
-    with Progress(variant, keys, place) as progress:
+    with Progress(work.variant, run_ids, place) as progress:
         try:
             while pending:
                 done, pending = ray.wait(pending, timeout=0.5)
-                for key, standing in ray.get(desk.reports.remote()):
-                    progress.update(key, standing)
+                for report in ray.get(server.reports.remote()):
+                    progress.update(*report)
                 ray.get(done)
         except ray.exceptions.RayError as error:
-            raise UserError(f"{variant}: {_explain(error)}") from None
+            raise UserError(f"{work.variant}: {_explain(error)}") from None
         finally:
             for reference in pending:
                 ray.cancel(reference, force=True)
-            ray.kill(desk)
+            ray.kill(server)
     return progress.warm_up()
 
 
@@ -136,8 +142,8 @@ def _connect() -> None:
         if address != "auto":  # Ray itself would try for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=5).close()
-        code = {"py_modules": [str(Path(features.__file__).parents[1])], "excludes": ["**/__pycache__"]}
-        ray.init(address, logging_level="ERROR", runtime_env=code | {"env_vars": ENVIRONMENT})
+        own_code = {"py_modules": [str(code.PROJECT / code.PACKAGE)], "excludes": ["**/__pycache__"]}
+        ray.init(address, logging_level="ERROR", runtime_env=own_code | {"env_vars": ENVIRONMENT})
     except ray.exceptions.AuthenticationError as error:
         reason = str(error).partition(". ")[0]
         raise UserError(
@@ -151,9 +157,9 @@ def _connect() -> None:
         ) from None
 
 
-def _slots(config: params.Params) -> int:
+def _slots(task: params.Ray) -> int:
     """How many tasks the cluster has room for."""
-    wanted = {"CPU": config.train.ray.cpus, "GPU": config.train.ray.gpus}
+    wanted = {"CPU": task.cpus, "GPU": task.gpus}
     slots = sum(
         min(int(node["Resources"].get(kind, 0) // number) for kind, number in wanted.items() if number)
         for node in ray.nodes()
@@ -168,63 +174,65 @@ def _slots(config: params.Params) -> int:
 
 
 @cache
-def _corpus(how: str):
-    """What tasks are given of the corpus, as `train.ray.features` has it: itself, or where it lies."""
-    if how == "shared":
-        return features.FOLDER.absolute()
-    return ray.put(features.read())
+def _data(how: str, modalities: tuple[str, ...]):
+    """What tasks are given of the features: themselves, or the folder of the project (`train.ray.features`)."""
+    return Path.cwd() if how == "shared" else ray.put(features.read(modalities))
 
 
-def _opened(corpus: features.Features | Path) -> features.Features:
-    if isinstance(corpus, Path):
-        if not corpus.is_dir():
-            raise UserError(f"train.ray.features is shared, but {corpus} is no folder on every node: use ship")
-        return features.read(corpus)
-    return dataclasses.replace(corpus, embedding=corpus.embedding.copy())  # torch wants it writable
+def _opened(data: features.Features | Path, modalities: list[str]) -> features.Features:
+    if isinstance(data, Path):
+        if not (data / features.FOLDER).is_dir():
+            raise UserError(f"train.ray.features is shared, but {data} has no features on every node: use ship")
+        return features.read(modalities, data / features.FOLDER, data / corpus.FOLDER)
+    writable = {  # as torch wants embeddings
+        name: own if own.embedding is None else dataclasses.replace(own, embedding=own.embedding.copy())
+        for name, own in data.sequences.items()
+    }
+    return dataclasses.replace(data, sequences=writable)
 
 
-def _task(function, config: params.Params):
-    resources = config.train.ray
-    return ray.remote(function).options(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=resources.retries)
+def _task(function, task: params.Ray):
+    return ray.remote(function).options(num_cpus=task.cpus, num_gpus=task.gpus, max_retries=task.retries)
 
 
-def _together(variant: str, config: params.Params) -> int:
-    """`protocol.together` on a node: this machine may lack what the nodes have."""
-    longest = features.read_meta().longest
+def _runs_per_task(work: Work, config: params.Train) -> int:
+    """`capacity.runs_per_process` on a node: this machine may lack what the nodes have."""
+    count = _task(_count, config.ray)
     try:
-        return ray.get(_task(_count_together, config).remote(variant, longest, config, software()))
+        return ray.get(count.remote(work.plan, work.positions, config.together, versions()))
     except ray.exceptions.RayError as error:
-        raise UserError(f"{variant}: {_explain(error)}") from None
+        raise UserError(f"{work.variant}: {_explain(error)}") from None
 
 
-def _count_together(variant: str, longest: dict[str, int], config: params.Params, expected: dict[str, str]) -> int:
-    _check(expected)
-    return protocol.together(variant, longest, config)
+def _count(plan: Plan, positions: int, together: int | str, expected: dict[str, str]) -> int:
+    _check(plan, expected)
+    return runs_per_process(plan, positions, together)
 
 
 def _train(
-    variant: str,
-    keys: list[Key],
-    corpus,
+    run_ids: list[RunId],
+    data,
     folds: pd.DataFrame,
-    config: params.Params,
-    desk,
+    work: RemoteWork,
+    checkpoint_seconds: float,
     expected: dict[str, str],
 ) -> None:
-    """A task: train the runs of `keys` at once."""
-    _check(expected)
+    """A task: train the runs of `run_ids` at once."""
+    _check(work.plan, expected)
     workers.keep_freed_memory()
 
-    def report(key: Key, standing: Standing) -> None:
-        desk.report.remote(key, standing)
+    def report(run: RunId, progress: RunProgress) -> None:
+        work.server.report.remote(run, progress)
 
-    workers.train_runs(variant, keys, _opened(corpus), folds, config, RemoteWork(desk), len(keys), report)
+    opened = _opened(data, work.plan.names)
+    workers.train_runs(run_ids, opened, folds, work, len(run_ids), checkpoint_seconds, report)
 
 
-def _check(expected: dict[str, str]) -> None:
+def _check(plan: Plan, expected: dict[str, str]) -> None:
     """A node may have other libraries, or import another copy of `stages` than the one that it was sent."""
-    own = software()
-    differ = [f"{name} {own[name][:12]} and not {value[:12]}" for name, value in expected.items() if own[name] != value]
+    own, expected = versions() | code.hashes(plan.training_code), expected | plan.training_code
+    other = {name: value for name, value in expected.items() if own.get(name) != value}
+    differ = [f"{name} {own.get(name, 'missing')} and not {value}" for name, value in other.items()]
     if differ:
         raise UserError(f"all nodes must have the same software, but {platform.node()} has {', '.join(differ)}")
 
@@ -233,7 +241,7 @@ def _explain(error: Exception) -> str:
     """What became of a task, and what to do."""
     if isinstance(error, ray.exceptions.RayTaskError):
         cause = error.cause
-        while isinstance(cause, ray.exceptions.RayTaskError):  # of the Desk
+        while isinstance(cause, ray.exceptions.RayTaskError):  # of the ResultServer
             cause = cause.cause
         if isinstance(cause, UserError):
             return str(cause).removesuffix(f" {workers.SAFE}").removesuffix(".") + f". {workers.SAFE}"

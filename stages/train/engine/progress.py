@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from stages.common.records import RunId
 from stages.train.engine import study
-from stages.train.engine.work import Key
-from stages.train.protocol import Standing
+from stages.train.run_state import RunProgress
 
 
 @dataclass(kw_only=True)
@@ -19,8 +19,7 @@ class _Followed:
     """Epochs that were behind it when it was first heard of."""
     begun: float
     """When that was."""
-    standing: Standing
-    """The latest."""
+    latest: RunProgress
     first: float | None = None
     """When its first epoch after that had ended."""
     last: float = 0.0
@@ -29,12 +28,12 @@ class _Followed:
     @property
     def timed(self) -> int:
         """Epochs between `first` and `last`."""
-        return self.standing.epochs - self.before - 1 if self.first is not None else 0
+        return self.latest.epochs_done - self.before - 1 if self.first is not None else 0
 
     @property
     def to_come(self) -> int:
         """Epochs until it ends, if none is better than its best so far."""
-        return self.standing.end - self.standing.epochs
+        return self.latest.last_epoch - self.latest.epochs_done
 
 
 class Progress:
@@ -43,15 +42,15 @@ class Progress:
     def __init__(
         self,
         variant: str,
-        keys: list[Key],
+        run_ids: list[RunId],
         place: study.Place | None = None,
         clock: Callable[[], float] = study.elapsed,
     ):
         """`place`: the stage's; `clock`: seconds since the stage began."""
-        self.variant, self.keys, self.place, self.clock = variant, keys, place, clock
-        self.runs: dict[Key, _Followed] = {}
+        self.variant, self.run_ids, self.place, self.clock = variant, run_ids, place, clock
+        self.runs: dict[RunId, _Followed] = {}
         self.at_once = 1
-        """The most runs that were seen on their way at a time."""
+        """The most runs that were seen running at a time."""
 
     def __enter__(self) -> "Progress":
         self.line = tqdm(bar_format="{desc}", disable=not sys.stderr.isatty())
@@ -60,28 +59,29 @@ class Progress:
     def __exit__(self, *_) -> None:
         self.line.close()
 
-    def update(self, key: Key, standing: Standing) -> None:
-        """Take note of where a run stands and show it."""
-        now, run = self.clock(), self.runs.get(key)
-        if run is None or standing.epochs < run.standing.epochs:  # a lost task's run goes on from a checkpoint
-            run = self.runs[key] = _Followed(before=standing.epochs, begun=now, standing=standing)
-        run.standing = standing
-        if standing.epochs > run.before:
+    def update(self, run_id: RunId, progress: RunProgress) -> None:
+        """Take note of how far a run is and show it."""
+        now, run = self.clock(), self.runs.get(run_id)
+        if run is None or progress.epochs_done < run.latest.epochs_done:  # a lost task's run resumes from a checkpoint
+            run = self.runs[run_id] = _Followed(before=progress.epochs_done, begun=now, latest=progress)
+        run.latest = progress
+        if progress.epochs_done > run.before:
             run.last = now
             run.first = run.last if run.first is None else run.first
-        self.at_once = max(self.at_once, sum(not run.standing.has_ended for run in self.runs.values()))
-        if standing.accuracy is not None:
-            self.line.set_description_str(self.text(key))
+        self.at_once = max(self.at_once, sum(not run.latest.has_ended for run in self.runs.values()))
+        if progress.dev_accuracy is not None:
+            self.line.set_description_str(self.text(run_id))
 
-    def text(self, key: Key) -> str:
-        """The stage's place in the study, its own progress and that of the run `key`."""
-        left, ended, (seed, fold) = self.left(), sum(run.standing.has_ended for run in self.runs.values()), key
-        standing = self.runs[key].standing
+    def text(self, run_id: RunId) -> str:
+        """The stage's place in the study, its own progress and that of one run."""
+        left, ended = self.left(), sum(run.latest.has_ended for run in self.runs.values())
+        progress = self.runs[run_id].latest
         return (
             (f"{self.place.text(self.place.left(self.clock() - self.warm_up(), left))}; " if self.place else "")
-            + f"{self.variant}: {ended} of {len(self.keys)} runs done"
+            + f"{self.variant}: {ended} of {len(self.run_ids)} runs done"
             + (f", {study.about(left)} left" if left is not None else "")
-            + f"; seed {seed}, fold {fold}: epoch {standing.epochs}, development accuracy {standing.accuracy:.3f}"
+            + f"; seed {run_id.seed}, fold {run_id.fold}: epoch {progress.epochs_done}, development accuracy "
+            + f"{progress.dev_accuracy:.3f}"
         )
 
     def left(self) -> float | None:
@@ -90,10 +90,10 @@ class Progress:
         seconds = self._epoch()
         if seconds is None:
             return None
-        unheard, lengths = len(self.keys) - len(self.runs), [run.standing.end for run in self.runs.values()]
+        unheard, lengths = len(self.run_ids) - len(self.runs), [run.latest.last_epoch for run in self.runs.values()]
         to_come = sum(run.to_come for run in self.runs.values()) + unheard * sum(lengths) / len(lengths)
-        on_their_way = unheard + sum(not run.standing.has_ended for run in self.runs.values())
-        return seconds * to_come / max(1, min(self.at_once, on_their_way))
+        running = unheard + sum(not run.latest.has_ended for run in self.runs.values())
+        return seconds * to_come / max(1, min(self.at_once, running))
 
     def warm_up(self) -> float:
         """Seconds that the first epoch took longer than an epoch takes: for the most, compilation."""

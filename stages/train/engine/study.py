@@ -6,8 +6,10 @@ from itertools import product
 
 import psutil
 
-from stages.common import features, params, predictions, variants
-from stages.train.engine.work import Key, Work
+from stages.common import params, predictions
+from stages.common.plan import read
+from stages.common.records import RunId
+from stages.train.engine.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,30 +46,26 @@ class Place:
         return f"train {self.number} of {self.stages}" + (f", {about(left)} left" if left else "")
 
 
-def place(variant: str, seed: int, keys: list[Key], folds: list[int], config: params.Params) -> Place | None:
-    """The place of the stage that trains the runs `keys`; None if params name no such stage.
+def place(work: Work, seed: int, run_ids: list[RunId], folds: list[int], config: params.Params) -> Place | None:
+    """The place of the stage that trains the runs `run_ids` of `work`; None if params name no such stage.
 
-    A stage is up to date if its outputs were last written here by the same code, params and data.
+    A stage is up to date if its outputs were last written here by the same plan and data.
     """
     stages = list(product(config.variants, config.seeds))
-    if (variant, seed) not in stages:
+    if (work.variant, seed) not in stages:
         return None
-    longest, done, seconds, later = features.read_meta().longest, 0.0, 0.0, 0.0
+    done, seconds, later = 0.0, 0.0, 0.0
     for name in config.variants:
-        work = Work(name, config)
-        positions = sum(longest[variants.MODALITIES[letter]] for letter in variants.parse(name).modalities)
+        own = work if name == work.variant else Work(name, read(name), work.data)
         for each in config.seeds:
-            written = work.written(each, predictions.folder(name, each))
+            written = own.written(each, predictions.folder(name, each))
             if written:
-                done, seconds = done + positions * written[0], seconds + written[1]
+                done, seconds = done + own.positions * written[0], seconds + written[1]
             else:
-                own = keys if name == variant else []
-                runs = [(each, fold) for fold in folds if (each, fold) not in own]
-                later += positions * sum(not work.has_result(key) for key in runs)
-        if name == variant:
-            own_work = positions * len(keys)
-    number = stages.index((variant, seed)) + 1
-    return Place(number=number, stages=len(stages), done=done, seconds=seconds, own=own_work, later=later)
+                runs = [RunId(each, fold) for fold in folds if own is not work or (each, fold) not in run_ids]
+                later += own.positions * sum(not own.has_result(run) for run in runs)
+    number, trained = stages.index((work.variant, seed)) + 1, work.positions * len(run_ids)
+    return Place(number=number, stages=len(stages), done=done, seconds=seconds, own=trained, later=later)
 
 
 def elapsed() -> float:

@@ -1,97 +1,72 @@
-"""`.work/`: checkpoints and results of runs, and who is at work on what.
+"""`.work/`: checkpoints and results of runs, and which process trains what.
 
 A run's files lie in `.work/<digest>/`: `seed<S>_fold<F>.checkpoint` while it is trained, then `seed<S>_fold<F>.result`.
 The digest is of all that a run depends on, so that files of other code, params or data are never used. Compiled loops
-have digests of their own (`compiled.py`). Copies that DVC makes for experiments share the project's `.work/`. All of it
-may be deleted while nothing trains (`make clean-work`); what is old or too much is removed when a training begins
-(`train.work` in params.yaml).
+have digests of their own (`kernels/compiled.py`). Copies that DVC makes for experiments share the project's `.work/`.
+All of it may be deleted while nothing trains (`make clean-work`); what is old or too much is removed when a training
+begins (`train.work` in params.yaml).
 """
 
 import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
-
-from stages.common import features, files, params
-
-OWN = Path(".work")
-"""Of this copy of the project: locks on its outputs, and logs."""
+from stages.common import corpus, features, files, params
+from stages.common.plan import Plan
+from stages.common.records import Record, RunId, read_record, write_record
+from stages.common.work_folder import OWN, shared
 
 LIBRARIES = ("torch", "numpy", "numba")
 
-Key = tuple[int, int]
-"""Seed and fold of a run."""
-
-WEIGHTS = "weights/"
-"""Before the names of weights in a result."""
-
 _IN_USE = 3600  # seconds for which a digest's files are never removed after they were last used
-_VALUES = "values.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What is kept of a run."""
-
-    values: dict
-    """As JSON."""
-    arrays: dict[str, np.ndarray]
-
-
-def shared(project: Path = Path()) -> Path:
-    """The project's `.work/`, also from a copy that `dvc exp run --temp` or a queue has made in `.dvc/tmp/exps/`."""
-    for folder in project.absolute().parents:
-        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
-            return folder.parents[2] / OWN
-    return project.absolute() / OWN
 
 
 class Work:
-    """Runs of one variant by the same code, params and data."""
+    """Runs of one variant by the same plan, data and libraries."""
 
-    def __init__(self, variant: str, config: params.Params):
-        self.variant, self.digest = variant, _digest(variant, config)
+    def __init__(self, variant: str, plan: Plan, data: str):
+        """`data`: the `data_digest`."""
+        self.variant, self.plan, self.data = variant, plan, data
+        sequences = {name: features.read_modality_meta(name) for name in plan.names}
+        self.positions = sum(meta.longest for meta in sequences.values())
+        """Of the longest sequences of all modalities: what a run's work is about proportional to."""
+        self.digest = _digest(plan, data, sequences)
         self.folder = shared() / self.digest
 
-    def unfinished(self, seed: int, folds: list[int]) -> list[Key]:
-        """The runs (seed, fold) that have no results yet."""
-        return [(seed, fold) for fold in folds if self.result((seed, fold)) is None]
+    def unfinished(self, seed: int, folds: list[int]) -> list[RunId]:
+        """The runs of a seed that have no results yet."""
+        return [RunId(seed, fold) for fold in folds if self.result(RunId(seed, fold)) is None]
 
-    def begun(self, keys: list[Key]) -> list[Key]:
+    def begun(self, run_ids: list[RunId]) -> list[RunId]:
         """Those of the runs that have a checkpoint."""
-        return [key for key in keys if self._path(key, "checkpoint").exists()]
+        return [run for run in run_ids if self._path(run, "checkpoint").exists()]
 
-    def has_result(self, key: Key) -> bool:
+    def has_result(self, run: RunId) -> bool:
         """Whether there is a file of what a run has left, whole or not."""
-        return self._path(key, "result").exists()
+        return self._path(run, "result").exists()
 
-    def result(self, key: Key) -> Record | None:
+    def result(self, run: RunId) -> Record | None:
         """What a run that has ended left, if it is there and whole."""
-        return read_record(self._path(key, "result"))
+        return read_record(self._path(run, "result"))
 
-    def write_result(self, key: Key, result: Record) -> None:
+    def write_result(self, run: RunId, result: Record) -> None:
         """Keep what a run that has ended left; its checkpoint goes."""
-        write_record(self._path(key, "result"), result)
-        self._path(key, "checkpoint").unlink(missing_ok=True)
+        write_record(self._path(run, "result"), result)
+        self._path(run, "checkpoint").unlink(missing_ok=True)
 
-    def checkpoint(self, key: Key) -> Record | None:
-        """Where a run was after one of its epochs, if that is there and whole."""
-        return read_record(self._path(key, "checkpoint"))
+    def checkpoint(self, run: RunId) -> Record | None:
+        """The checkpoint of a run after one of its epochs, if it is there and whole."""
+        return read_record(self._path(run, "checkpoint"))
 
-    def write_checkpoint(self, key: Key, checkpoint: Record) -> None:
-        """Keep where a run is, instead of where it was before."""
-        write_record(self._path(key, "checkpoint"), checkpoint)
+    def write_checkpoint(self, run: RunId, checkpoint: Record) -> None:
+        """Keep a run's checkpoint instead of the one before."""
+        write_record(self._path(run, "checkpoint"), checkpoint)
 
     def note_written(self, seed: int, *, runs: int, seconds: float) -> None:
         """Note that a seed's outputs are written, by a stage that has trained some runs and taken some seconds."""
@@ -107,11 +82,11 @@ class Work:
         return None
 
     @contextmanager
-    def claim(self, seed: int, *, wait: bool) -> Iterator[bool]:
-        """Be the only process that trains a seed, for the length of the block; whether that was granted.
+    def lock(self, seed: int, *, wait: bool) -> Iterator[bool]:
+        """Lock a seed for training, for the length of the block; yields False if another process holds the lock.
 
-        If another process is at it, say so and wait for its end, or yield False. It may be the child of a DVC that was
-        killed, or train the same for another experiment.
+        With `wait`, say so and wait for its end instead. It may be the child of a DVC that was killed, or train the
+        same for another experiment.
         """
         if self.folder.is_dir():
             os.utime(self.folder)  # it is in use
@@ -123,39 +98,36 @@ class Work:
         ):
             yield outputs and runs
 
-    @staticmethod
-    def verify_features() -> None:
-        """Compare the prepared arrays with their checksums, so that no result is of others.
-
-        Raises
-        ------
-        UserError
-            If one is missing or differs; names it.
-        """
-        note = OWN / "verified.json"
-        waiting = f"another process ({{owner}}) compares {features.FOLDER} with its checksums; waiting for its end"
-        with files.lock(OWN / "locks" / "verified", waiting):
-            try:
-                before = dict(json.loads(note.read_text(encoding="utf-8")))
-            except (FileNotFoundError, ValueError, TypeError):
-                before = {}
-            verified = features.verify(before)
-            if verified != before:
-                files.write_text(note, json.dumps(verified))
-
-    def _path(self, key: Key, kind: str) -> Path:
-        seed, fold = key
-        return self.folder / f"seed{seed}_fold{fold}.{kind}"
+    def _path(self, run: RunId, kind: str) -> Path:
+        return self.folder / f"seed{run.seed}_fold{run.fold}.{kind}"
 
     def _note(self, seed: int) -> Path:
         return OWN / "written" / f"{self.variant}_seed{seed}"
 
 
-def software() -> dict[str, str]:
-    """Versions of libraries and a hash of the code that results depend on."""
-    code = Path(__file__).parents[2]
-    own = _hash([*sorted((code / "common").glob("*.py")), *sorted((code / "train").rglob("*.py"))])
-    return {name: version(name) for name in LIBRARIES} | {"stages": own}
+def verify_features(modalities: list[str]) -> None:
+    """Compare the prepared arrays of some modalities with their checksums, so that no result is of others.
+
+    Raises
+    ------
+    UserError
+        If one is missing or differs; names it.
+    """
+    note = OWN / "verified.json"
+    waiting = f"another process ({{owner}}) compares {features.FOLDER} with its checksums; waiting for its end"
+    with files.lock(OWN / "locks" / "verified", waiting):
+        try:
+            before = dict(json.loads(note.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            before = {}
+        verified = features.verify(modalities, before)
+        if not verified.items() <= before.items():
+            files.write_text(note, json.dumps(before | verified))
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that results depend on."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 def remove_old(limits: params.WorkLimits) -> None:
@@ -182,48 +154,20 @@ def note_time(seconds: dict[str, str | float]) -> None:
         log.write(json.dumps(seconds) + "\n")
 
 
-def _digest(variant: str, config: params.Params) -> str:
-    """A hash of all that a run depends on, but for seed and fold."""
-    depends = config.training(variant) | {
-        "software": software(),
-        "data": _hash([features.FOLDER / "meta.json", features.FOLDER / "utterances.csv", features.FOLDS]),
-    }
-    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
+def data_digest() -> str:
+    """A hash of what all runs are told of the utterances: their classes, folds and parts."""
+    labels = corpus.read_utterances()[["utterance_id", "label"]].to_dict("list")
+    return _hash([corpus.read_meta().classes, labels, corpus.FOLDS.read_text(encoding="utf-8")])
 
 
-def _hash(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
+def _digest(plan: Plan, data: str, sequences: dict[str, features.ModalityMeta]) -> str:
+    """A hash of all that a run depends on, but for seed and fold: of the features only what the variant uses."""
+    own = {name: [meta.kind, meta.longest, meta.checksums] for name, meta in sequences.items()}
+    return _hash([plan.model_dump(exclude={"output_code"}), data, own, versions()])[:32]
 
 
-def write_record(path: Path, record: Record) -> None:
-    """The SHA-256 of all that follows, then arrays and JSON as safetensors."""
-    text = np.frombuffer(json.dumps(record.values).encode(), np.uint8)
-    content = safetensors.save(record.arrays | {_VALUES: text})
-    with files.replacing(path) as partial, partial.open("wb") as file:
-        file.write(hashlib.sha256(content).digest())
-        file.write(content)
-
-
-def read_record(path: Path) -> Record | None:
-    """What `write_record` wrote; a file that is not so is reported and removed."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    checksum, content = content[:32], content[32:]
-    try:
-        if hashlib.sha256(content).digest() != checksum:
-            raise ValueError
-        arrays = safetensors.load(content)
-        return Record(values=json.loads(arrays.pop(_VALUES).tobytes()), arrays=arrays)
-    except (ValueError, KeyError, SafetensorError):
-        print(f"{path}: its content does not agree with its checksum; removed, not used", file=sys.stderr)
-        path.unlink(missing_ok=True)
-        return None
+def _hash(content: list) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _stats(folder: Path) -> list[os.stat_result]:

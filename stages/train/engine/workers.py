@@ -15,26 +15,31 @@ from multiprocessing.queues import Queue
 import pandas as pd
 import torch
 
-from stages.common import features, params
+from stages.common import corpus, features, params
 from stages.common.errors import UserError
+from stages.common.plan import Plan
+from stages.common.records import RunId
 from stages.train import protocol
+from stages.train.device import resolve_device
+from stages.train.engine.capacity import runs_per_process
 from stages.train.engine.progress import Progress
 from stages.train.engine.study import Place
-from stages.train.engine.work import Key, Work, note_time
-from stages.train.protocol import Standing
+from stages.train.engine.work import Work, note_time
+from stages.train.run_state import RunProgress
+from stages.train.stopwatch import Stopwatch
 
-SAFE = "Runs that have ended and checkpoints are safe in .work/: the next dvc repro goes on from them"
+SAFE = "Runs that have ended and checkpoints are safe in .work/: the next dvc repro resumes from them"
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
-def room(variant: str, config: params.Params) -> int:
+def capacity(work: Work, config: params.Train) -> int:
     """How many runs of a variant are trained at a time."""
-    return count(config) * protocol.together(variant, features.read_meta().longest, config)
+    return count(work.plan, config) * runs_per_process(work.plan, work.positions, config.together)
 
 
-def train(variant: str, keys: list[Key], config: params.Params, work: Work, place: Place | None) -> float:
-    """Train the runs of `keys` and write their results to `work`; the seconds that it took to warm up.
+def train(run_ids: list[RunId], config: params.Train, work: Work, place: Place | None) -> float:
+    """Train the runs of `run_ids` and write their results to `work`; the seconds that it took to warm up.
 
     `place`: the stage's, to be shown.
 
@@ -43,20 +48,20 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work, plac
     UserError
         If a training fails or a worker process dies; results and checkpoints stay in `work`.
     """
-    number = min(len(keys), count(config))
+    number = min(len(run_ids), count(work.plan, config))
     # A forked worker need not import torch again; CUDA does not survive a fork.
-    forked = protocol.resolve_device(config.train.device).type == "cpu" and sys.platform == "linux"
+    forked = resolve_device(work.plan.device).type == "cpu" and sys.platform == "linux"
     context = multiprocessing.get_context("fork" if forked else "spawn")
     pending, reports = context.Queue(), context.Queue()
-    for key in [*keys, *[None] * number]:
-        pending.put(key)
-    together = min(protocol.together(variant, features.read_meta().longest, config), -(-len(keys) // number))
+    for run in [*run_ids, *[None] * number]:
+        pending.put(run)
+    at_once = min(runs_per_process(work.plan, work.positions, config.together), -(-len(run_ids) // number))
     with (
         ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(pending, reports)) as pool,
-        Progress(variant, keys, place) as progress,
+        Progress(work.variant, run_ids, place) as progress,
     ):
         try:
-            futures = [pool.submit(_train, variant, config, work, together) for _ in range(number)]
+            futures = [pool.submit(_train, work, at_once, config.checkpoint_seconds) for _ in range(number)]
             _follow(futures, reports, progress)
         except BaseException as error:
             for worker in multiprocessing.active_children():
@@ -64,17 +69,17 @@ def train(variant: str, keys: list[Key], config: params.Params, work: Work, plac
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise UserError(
-                f"{variant}: a worker process was killed. If it was the kernel, for want of memory: fewer "
+                f"{work.variant}: a worker process was killed. If the kernel killed it, out of memory: fewer "
                 f"train.workers, or a smaller train.together, need less. {SAFE}"
             ) from None
     return progress.warm_up()
 
 
-def count(config: params.Params) -> int:
+def count(plan: Plan, config: params.Train) -> int:
     """How many processes a stage may have; on CUDA they would only share the one device."""
-    if config.train.workers != "auto":
-        return config.train.workers
-    if protocol.resolve_device(config.train.device).type == "cuda":
+    if config.workers != "auto":
+        return config.workers
+    if resolve_device(plan.device).type == "cuda":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -117,45 +122,52 @@ def set_allocation(*, mapped_from: int, kept: int) -> None:
         libc.mallopt(M_TRIM_THRESHOLD, kept)
 
 
-def _train(variant: str, config: params.Params, work: Work, together: int) -> None:
-    """Train runs, `together` at once, for as long as there are any."""
-    corpus, folds = features.read(), features.read_folds()
+def _train(work: Work, at_once: int, checkpoint_seconds: float) -> None:
+    """Train runs, `at_once` at a time, for as long as there are any."""
+    data, folds = features.read(work.plan.names), corpus.read_folds()
 
-    def report(key: Key, standing: Standing) -> None:
-        _reports.put((key, standing))
+    def report(run: RunId, progress: RunProgress) -> None:
+        _reports.put((run, progress))
 
-    note_time(train_runs(variant, iter(_pending.get, None), corpus, folds, config, work, together, report))
+    note_time(train_runs(iter(_pending.get, None), data, folds, work, at_once, checkpoint_seconds, report))
 
 
 def train_runs(
-    variant: str,
-    keys: Iterable[Key],
-    corpus: features.Features,
+    run_ids: Iterable[RunId],
+    data: features.Features,
     folds: pd.DataFrame,
-    config: params.Params,
     work: Work,
-    together: int,
-    report: Callable[[Key, Standing], None],
+    at_once: int,
+    checkpoint_seconds: float,
+    report: Callable[[RunId, RunProgress], None],
 ) -> dict[str, str | float]:
-    """Train the runs of `keys` and write their results to `work`; what the time was spent on, in seconds.
+    """Train the runs of `run_ids` and write their results to `work`; what the time was spent on, in seconds.
 
     Raises
     ------
     UserError
-        If a loss is not finite, memory does not suffice, or CUDA fails.
+        If a loss is not finite, memory runs out, or CUDA fails.
     """
-    rows = {fold: features.fold_rows(corpus, folds, fold) for fold in features.numbers(folds)}
-    stopwatch, epochs = protocol.Stopwatch(), 0
+    rows = {fold: features.fold_rows(data, folds, fold) for fold in corpus.numbers(folds)}
+    stopwatch, epochs = Stopwatch(), 0
     runs = protocol.train(
-        variant, keys, rows, corpus, config, together=together, report=report, stopwatch=stopwatch, work=work
+        work.plan,
+        run_ids,
+        rows,
+        data,
+        at_once=at_once,
+        report=report,
+        stopwatch=stopwatch,
+        checkpoints=work,
+        checkpoint_seconds=checkpoint_seconds,
     )
-    with failures(variant):
-        for key, run in runs:
+    with failures(work.variant):
+        for run_id, run in runs:
             stopwatch.switch("results")
-            work.write_result(key, run.record(weights=config.train.save_weights))
+            work.write_result(run_id, run.record(weights=work.plan.save_weights))
             epochs += len(run.epochs)
     stopwatch.switch("")
-    return {"variant": variant, "together": together, "epochs": epochs, **stopwatch.seconds}
+    return {"variant": work.variant, "together": at_once, "epochs": epochs, **stopwatch.seconds}
 
 
 @contextmanager
@@ -166,9 +178,9 @@ def failures(variant: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in reason:
-            advice = "memory does not suffice; fewer train.workers, or a smaller train.together, need less"
+            advice = "out of memory; fewer train.workers, or a smaller train.together, need less"
         elif "CUDA error" in reason or "cuDNN error" in reason or "CUBLAS_STATUS" in reason:
-            advice = "CUDA failed; if the device is gone for good, train.device: cpu goes on without it, from the start"
+            advice = "CUDA failed; if the device is gone for good, train.device: cpu trains without it, from the start"
         else:
             raise
         raise UserError(f"{variant}: {advice} ({reason}). {SAFE}") from None

@@ -24,7 +24,8 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps, loads
 
 from stages.common import files
-from stages.train.engine.work import Record, read_record, shared, write_record
+from stages.common.records import Record, read_record, write_record
+from stages.common.work_folder import shared
 
 PROJECT = Path(__file__).parents[3]
 _CONTENT = "content"
@@ -55,7 +56,7 @@ class Cache(NullCache):
         if record is None:
             return None
         with suppress(OSError):
-            os.utime(path)  # it is in use: see `work.remove_old`
+            os.utime(path)  # what was not used for long is removed
         return CompileResult._rebuild(context, *loads(record.arrays[_CONTENT].tobytes()))
 
     def save_overload(self, signature, result: CompileResult) -> None:

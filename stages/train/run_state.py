@@ -1,0 +1,141 @@
+"""A run: one training of a variant with one seed on one fold, while it is trained and when it has ended."""
+
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.common.errors import UserError
+from stages.common.records import WEIGHTS, Record, RunId
+from stages.train import optimiser
+from stages.train.data import Scaler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What one epoch left behind."""
+
+    epoch: int
+    train_loss: float
+    """Mean over the epoch's utterances, dropout on."""
+    dev_loss: float
+    dev_accuracy: float
+    learning_rate: float
+    """With which the epoch was trained."""
+
+    def check_finite(self, run: RunId) -> None:
+        """Raise a UserError if a loss is not finite."""
+        if not np.isfinite([self.train_loss, self.dev_loss]).all():
+            raise UserError(
+                f"seed {run.seed}, fold {run.fold}, epoch {self.epoch}: the loss must be finite, but is "
+                f"{self.train_loss} on the training part and {self.dev_loss} on the development part; a lower "
+                f"train.protocol.learning_rate ({self.learning_rate} now) may help"
+            )
+
+
+class RunProgress(NamedTuple):
+    """How far a run is: little enough for a pipe to pass on at once, or not at all if its process is killed."""
+
+    epochs_done: int
+    last_epoch: int
+    """The epoch with which it ends if none is better than its best so far."""
+    dev_accuracy: float | None
+    """After its latest epoch."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its latest epoch was its last."""
+        return self.epochs_done == self.last_epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The outcome of one training."""
+
+    epochs: list[Epoch]
+    probabilities: np.ndarray
+    """[test utterances, classes]"""
+    weights: dict[str, Tensor]
+    """Of the epoch with the best development accuracy, the first of them."""
+
+    def record(self, *, weights: bool) -> Record:
+        """What is kept of it, with its weights or without."""
+        kept = {f"{WEIGHTS}{name}": value.numpy() for name, value in self.weights.items()} if weights else {}
+        return Record(
+            values={"epochs": [asdict(epoch) for epoch in self.epochs]},
+            arrays={"probabilities": self.probabilities} | kept,
+        )
+
+
+class Checkpoints(Protocol):
+    """Where runs leave checkpoints and resume from."""
+
+    def checkpoint(self, run: RunId) -> Record | None:
+        """A run's checkpoint, if it has one."""
+
+    def write_checkpoint(self, run: RunId, checkpoint: Record) -> None:
+        """Keep a run's checkpoint instead of the one before."""
+
+
+@dataclass(kw_only=True)
+class RunState:
+    """A run that is being trained, but for its parameters and the optimiser's means (`optimiser.State`)."""
+
+    id: RunId
+    rows: dict[str, np.ndarray]
+    """Part → rows of the features."""
+    scalers: dict[str, Scaler]
+    """Of the modalities that are standardised."""
+    shuffle: np.random.Generator
+    """Of the order of the training part."""
+    generator: torch.Generator
+    """Of dropout."""
+    schedule: optimiser.Plateau
+    steps: int = 0
+    epochs: list[Epoch] = field(default_factory=list)
+    best_epoch: int = 0
+    best: Tensor | None = None
+    """Parameters [P] of the best epoch."""
+
+    def note(self, epoch: Epoch, parameters: Tensor) -> None:
+        """Take note of an epoch and the parameters [P] after it."""
+        self.schedule.step(epoch.dev_loss)
+        if self.best is None or epoch.dev_accuracy > self.epochs[self.best_epoch - 1].dev_accuracy:
+            self.best_epoch, self.best = epoch.epoch, parameters.clone()
+        self.epochs.append(epoch)
+
+    def progress(self, *, patience: int, max_epochs: int) -> RunProgress:
+        """How far it is."""
+        accuracy = self.epochs[-1].dev_accuracy if self.epochs else None
+        return RunProgress(len(self.epochs), min(self.best_epoch + patience, max_epochs), accuracy)
+
+    def checkpoint(self, state: optimiser.State) -> Record:
+        """All that it takes to resume from here with the run's `state` as if nothing had been."""
+        return Record(
+            values={
+                "device": state.values.device.type,
+                "epochs": [asdict(epoch) for epoch in self.epochs],
+                "best_epoch": self.best_epoch,
+                "steps": self.steps,
+                "schedule": vars(self.schedule),
+                "shuffle": self.shuffle.bit_generator.state,
+            },
+            arrays={
+                "state": state.values.cpu().numpy(),
+                "best": self.best.cpu().numpy(),
+                "generator": self.generator.get_state().numpy(),
+            },
+        )
+
+    def resume(self, checkpoint: Record, state: optimiser.State) -> None:
+        """Resume from a checkpoint; `state` is overwritten by that of the checkpoint."""
+        values, arrays = checkpoint.values, {name: torch.tensor(array) for name, array in checkpoint.arrays.items()}
+        self.epochs = [Epoch(**epoch) for epoch in values["epochs"]]
+        self.best_epoch, self.steps = values["best_epoch"], values["steps"]
+        vars(self.schedule).update(values["schedule"])
+        self.shuffle.bit_generator.state = values["shuffle"]
+        self.generator.set_state(arrays["generator"])
+        self.best = arrays["best"].to(state.values.device)
+        state.values.copy_(arrays["state"])
