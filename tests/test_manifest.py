@@ -1,6 +1,7 @@
 """Corpora of arrays that a user already has: each rule by its message, and random damage judged by another reading."""
 
 import csv
+import io
 import json
 import os
 import pickle
@@ -18,17 +19,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from stages.common import corpus, features, files
 from stages.common.errors import UserError
-from stages.corpus import manifest
+from stages.corpus import manifest, metadata
 from stages.features import arrays
 from tests.conftest import ROOT, Study
 
 SIZES = {"text": (5, 3), "audio": (11, 2), "video": (3, 7), "gaze": (2, 1)}  # longest T, F
 KINDS = ("csv", "jsonl", "parquet")
+MEANT = ("utterance_id", "label", "speaker", "session", "dialogue", "fold", "part")
 
 
 def build(root: Path, utterances: int = 12, classes: int = 2, modalities=("text", "gaze"), kind: str = "csv") -> list:
@@ -98,13 +100,15 @@ def independent(root: Path) -> list[dict[str, str]]:
     """Rows of the metadata by the libraries' own readers; empty cells as ""."""
     (path,) = root.glob("metadata.*")
     if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        text = path.read_bytes().decode("utf-8-sig").lstrip("\r\n")  # where DictReader would take no columns
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     elif path.suffix == ".jsonl":
         text = path.read_bytes().decode("utf-8-sig")
         rows = [json.loads(line) for line in text.split("\n") if line.strip()]
     else:
-        rows = pq.read_table(path).to_pylist()
+        file = pq.ParquetFile(path)
+        names = [name for name in file.schema_arrow.names if name in MEANT or name.endswith("_file_name")]
+        rows = file.read(names).to_pylist()  # others may be damaged
     return [{column: "" if cell is None else str(cell) for column, cell in row.items()} for row in rows]
 
 
@@ -525,6 +529,24 @@ def test_damaged_parquet(tmp_path, made):
     )
 
 
+def test_every_byte_that_says_how_a_parquet_file_is_made(tmp_path):
+    """Damaged one after the other, each alone: counts of rows, offsets, names, types."""
+    rows = build(tmp_path / "in", 5, modalities=("text",), kind="parquet")
+    path = tmp_path / "in/metadata.parquet"
+    pq.write_table(pa.table({name: [row[name] for row in rows] for name in rows[0]}), path, store_schema=False)
+    sound, messages = path.read_bytes(), ""
+    for at in range(len(sound) - 8 - int.from_bytes(sound[-8:-4], "little"), len(sound)):
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 2]) + sound[at + 1 :])
+        try:
+            found = metadata.read(path)
+        except UserError as error:
+            messages += str(error)
+        else:
+            names = [name for name in pq.read_schema(path).names if name in found[0].cells]
+            assert [row.cells for row in found] == pq.ParquetFile(path).read(names).to_pylist()
+    assert "a column does not have" in messages  # as many rows as the file says
+
+
 def test_deep_and_long_json(tmp_path):
     for content in ("[" * 100_000, '{"label": ' + "1" * 5000 + "}"):
         (tmp_path / "metadata.jsonl").write_text(content)
@@ -843,6 +865,7 @@ def test_random_damage_is_refused_or_read_as_by_others(sound, data):
             damage_array(data.draw, root / "text" / f"u{data.draw(st.integers(0, 5), 'file')}.npy")
         with suppress(UserError):
             found = prepare(root, Path(scratch) / "data")
+            event("accepted")
             assert_holds(root, Path(scratch) / "data", found)
         assert not list(Path(scratch).rglob("sprung"))
 

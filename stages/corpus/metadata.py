@@ -195,7 +195,9 @@ def _read_parquet(manifest: Path, content: bytes) -> Iterator[Record]:
         names = file.schema_arrow.names
         read = [name for name in dict.fromkeys(names) if _is_read(name)]
         columns = {name: [values.to_pylist() for values in file.read([name]).columns] for name in read}
-        rows = file.metadata.num_rows
+        rows = file.metadata.num_rows if read else 1
+        if any(len(values) != rows for own in columns.values() for values in own):
+            raise ValueError(f"a column does not have {rows} rows")
     except Exception as error:  # damage comes out of pyarrow as nearly anything
         raise UserError(f"{manifest}: must be a Parquet file, but cannot be read ({short(error)})") from None
     ignored = [(name, None) for name in names if name not in columns]
