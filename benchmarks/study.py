@@ -46,7 +46,13 @@ def main() -> None:
 def clone(folder: Path) -> None:
     """Clone the default study; of what it writes nothing is there but the compiled loops."""
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
-    for stage in ("prepare", "split", "train --variant self_t --seed 1"):  # builds the compiled loops
+    for stage in (
+        "plan",
+        "corpus",
+        "features --modality text",
+        "split",
+        "train --variant self_t --seed 1",
+    ):  # builds the compiled loops
         subprocess.run([sys.executable, "-m", *f"stages.{stage}".split()], cwd=folder, check=True, capture_output=True)
     begin_anew(folder)
 
