@@ -1,15 +1,14 @@
-"""`python -m benchmarks.revisions REVISION [--rounds 2] [--matrix]`: `dvc repro` by this commit and by another, in turns.
+"""`python -m benchmarks.revisions REVISION [--rounds 2] [--matrix]`: `dvc repro` by another commit and this, in turns.
 
-Each side is a clone of the default study that has nothing but compiled loops; DVC's own time is what is left of the wall
-time when that of the stages' processes is taken off. With `--matrix` the study has the paper's ten seeds, so 140 train
-stages, all of which find their runs in `.work/`: what remains is start-up, writing and DVC (a model of one epoch).
+Each side is a clone of the default study that has nothing but compiled loops; DVC's own time is what remains of the
+wall time without that of the stages' processes. With `--matrix` the study has the paper's ten seeds, so 140 train
+stages, all of which find their runs in `.work/`: what remains is start-up, writing and DVC.
 """
 
 import argparse
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,10 +16,8 @@ import pandas as pd
 import yaml
 
 from benchmarks.kills import begin_anew
-from benchmarks.study import ROOT, timed_repro
+from benchmarks.study import DVC, ROOT, timed_repro
 from stages.common import tables
-
-DVC = [sys.executable, "-m", "dvc"]
 
 
 def main() -> None:
