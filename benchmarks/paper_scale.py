@@ -64,7 +64,7 @@ def run(folder: Path, labels: np.ndarray, sizes: Sizes) -> None:
     print(f"written in {time.monotonic() - started:.0f} s")
     config = yaml.safe_load((ROOT / "params.yaml").read_text())
     config["corpus"] |= {"source": "published_folds", "root": str(folder / "corpus")}
-    (folder / "params.yaml").write_text(yaml.safe_dump(config))
+    (folder / "params.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     for job in ("corpus", *(f"features@{modality}" for modality in MODALITIES)):
         found = child(folder, job)
         disk = sum(path.stat().st_size for path in (folder / "data" / job.replace("@", "/")).iterdir())

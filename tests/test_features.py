@@ -669,6 +669,7 @@ def test_features_of_params_that_are_not_the_corpuss_are_refused(study):
 
 def test_nothing_trains_on_damaged_arrays(study):
     train = ("train", "--variant", "self_v", "--seed")
+    study.set(variants=["self_v"], modalities={"video": {"letter": "v"}}, headline__modalities="v")
     study.set(seeds=[1], train__protocol__max_epochs=1, split__folds=2)
     for stage in (["plan"], ["corpus"], ["features", "--modality", "video"], ["split"]):
         assert study.stage(*stage).returncode == 0

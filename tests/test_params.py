@@ -271,8 +271,9 @@ def test_no_file(tmp_path):
 
 def test_a_stage_says_it_without_a_traceback(study):
     study.set(model__heads=7)
-    for stage in ("plan", "prepare", "split", "aggregate", "ttest", "confusion", "headline", "params"):
-        done = study.stage(stage)
+    stages = ("plan", "corpus", "split", "aggregate", "ttest", "confusion", "headline")
+    for module in (*(f"stages.{stage}" for stage in stages), "tools.check_params"):
+        done = study.run("python", "-m", module)
         assert done.returncode == 1
         assert done.stderr == "error: params.yaml: model: heads must divide the model width 2 × hidden = 12, but is 7\n"
     assert not (study.folder / "data").exists()

@@ -1,9 +1,9 @@
 """`python -m stages.corpus`: write `data/corpus/` from the corpus that `params.yaml` names."""
 
 from stages.common import cli, corpus, files, params
-from stages.corpus import published_folds, synthetic
+from stages.corpus import manifest, published_folds, synthetic
 
-SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}
+SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write, "manifest": manifest.write}
 """Source → what writes its corpus to a folder."""
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common import files
 from stages.common.arrays import is_integer
 from stages.common.corpus import NAMES, Meta, check_folds
 from stages.common.errors import UserError, short
@@ -31,10 +30,10 @@ def write(folder: Path, *, meta: Meta, utterances: Sequence[dict], folds: pd.Dat
     if folds is not None:
         check_folds(folds, set(table["utterance_id"]))
     folder.mkdir(parents=True)
-    files.write_csv(folder / "utterances.csv", table)
+    table.to_csv(folder / "utterances.csv", index=False, lineterminator="\n")
     if folds is not None:
-        files.write_csv(folder / "folds.csv", folds)
-    files.write_text(folder / "meta.json", json.dumps(asdict(meta), indent=1) + "\n")
+        folds.to_csv(folder / "folds.csv", index=False, lineterminator="\n")
+    (folder / "meta.json").write_text(json.dumps(asdict(meta), indent=1) + "\n", encoding="utf-8")
 
 
 def _table(utterances: Sequence[dict], classes: list[str]) -> pd.DataFrame:

@@ -2,9 +2,9 @@
 
 from stages.common import cli, corpus, features, files, params
 from stages.common.errors import UserError
-from stages.features import published_folds, synthetic
+from stages.features import arrays, published_folds, synthetic
 
-SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}
+SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write, "manifest": arrays.write}
 """Source of the corpus → what writes one modality of it to a folder."""
 
 

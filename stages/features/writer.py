@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.common import files
 from stages.common.arrays import checksum, is_integer, to_float32
 from stages.common.errors import UserError, short
 from stages.common.features import KINDS, ModalityMeta, names_digest
@@ -108,7 +107,7 @@ class Writer:
             made=made,
         )
         meta.check()
-        files.write_text(self._folder / "meta.json", json.dumps(asdict(meta), indent=1) + "\n")
+        (self._folder / "meta.json").write_text(json.dumps(asdict(meta), indent=1) + "\n", encoding="utf-8")
 
     def _close_stream(self) -> None:
         """Fill in the header of the sequences' file."""

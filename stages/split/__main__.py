@@ -1,5 +1,7 @@
 """`python -m stages.split`: write `data/folds.csv` from `data/corpus/`."""
 
+import pandas as pd
+
 from stages.common import cli, corpus, files, params
 from stages.common.errors import UserError
 from stages.split import schemes
@@ -7,11 +9,25 @@ from stages.split import schemes
 
 def main() -> None:
     """Divide the corpus as `split.scheme` says, check the result, write it."""
-    study = params.load()
-    config = study.split
-    utterances = corpus.read_utterances()
-    published = corpus.FOLDER / "folds.csv"
-    scheme = config.scheme
+    study, utterances = params.load(), corpus.read_utterances()
+    folds = divide(utterances, study.split)
+    schemes.check(folds, utterances, corpus.read_meta().classes)
+    if study.confusion.fold not in corpus.numbers(folds):  # before all the trainings rather than after them
+        raise UserError(
+            f"confusion.fold must be one of the folds 1 … {folds['fold'].max()}, but is {study.confusion.fold}"
+        )
+    files.write_csv(corpus.FOLDS, folds)
+
+
+def divide(utterances: pd.DataFrame, config: params.Split) -> pd.DataFrame:
+    """A table fold, utterance_id, part, by the scheme that the params name.
+
+    Raises
+    ------
+    UserError
+        If the corpus does not have what the scheme needs.
+    """
+    published, scheme = corpus.FOLDER / "folds.csv", config.scheme
     if scheme == "auto":
         scheme = "published" if published.exists() else "random"
     if scheme == "published":
@@ -20,18 +36,10 @@ def main() -> None:
                 "split.scheme is published, but this corpus brings no folds: "
                 "use random, leave_session_out or leave_speaker_out"
             )
-        folds = corpus.read_folds(published, set(utterances["utterance_id"]))
-    elif scheme == "random":
-        folds = schemes.random(utterances, config)
-    else:
-        folds = schemes.leave_out(utterances, config, column=scheme.split("_")[1])
-    folds = folds.reset_index(drop=True)
-    schemes.check(folds, utterances, corpus.read_meta().classes)
-    if study.confusion.fold not in corpus.numbers(folds):  # before all the trainings rather than after them
-        raise UserError(
-            f"confusion.fold must be one of the folds 1 … {folds['fold'].max()}, but is {study.confusion.fold}"
-        )
-    files.write_csv(corpus.FOLDS, folds)
+        return corpus.read_folds(published, set(utterances["utterance_id"]))
+    if scheme == "random":
+        return schemes.random(utterances, config).reset_index(drop=True)
+    return schemes.leave_out(utterances, config, column=scheme.split("_")[1]).reset_index(drop=True)
 
 
 if __name__ == "__main__":
