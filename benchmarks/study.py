@@ -27,6 +27,7 @@ from stages.common import params, tables
 from stages.corpus.iemocap import CLASS_COUNTS
 
 ROOT = Path(__file__).parents[1]
+DVC = [sys.executable, "-m", "dvc"]
 EPOCHS = 20
 """A run, where no study has been run to count them."""
 SEEDS, FOLDS = 10, 5
@@ -46,8 +47,7 @@ def main() -> None:
 def clone(folder: Path) -> None:
     """Clone the default study; of what it writes nothing is there but the compiled loops."""
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
-    for stage in ("prepare", "split", "train --variant self_t --seed 1"):  # builds the compiled loops
-        subprocess.run([sys.executable, "-m", *f"stages.{stage}".split()], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*DVC, "repro", "--quiet", "train@self_t-1"], cwd=folder, check=True)  # builds the compiled loops
     begin_anew(folder)
 
 
@@ -77,9 +77,8 @@ def run(folder: Path) -> dict[str, float]:
 
 def timed_repro(folder: Path) -> tuple[float, dict[str, float]]:
     """Wall time of `dvc repro`, and of each stage's own process by when DVC says that it starts and is done."""
-    command = [Path(sys.executable).with_name("dvc"), "repro"]
     started = time.monotonic()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen([*DVC, "repro"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     stages, name, since = {}, "", 0.0
     for line in process.stdout:
         now = time.monotonic()

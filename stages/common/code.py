@@ -1,4 +1,4 @@
-"""Hashes of modules and of all that they import from this project: what a result was computed by.
+"""Hashes of modules and of all that they import from this project: what computed a result.
 
 Found from the import statements, wherever in a module they stand; of syntax trees without docstrings, so that a comment
 or another layout of the lines changes nothing.
@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-PACKAGE = "stages"
 
 
 def hashes(modules: Iterable[str]) -> dict[str, str]:
-    """Module → hash, of `modules`, of what they import from `stages`, and so on; with their packages, sorted."""
+    """Module → hash, of `modules`, of what they import from this project, and so on; with their packages, sorted."""
     found, names = {}, list(modules)
     while names:
         name = names.pop()
@@ -29,8 +28,6 @@ def hashes(modules: Iterable[str]) -> dict[str, str]:
 def _file(module: str) -> Path | None:
     """Where a module of this project lies; None for what is not a module of it, such as a function's name."""
     path = PROJECT / module.replace(".", "/")
-    if module.partition(".")[0] != PACKAGE:
-        return None
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
