@@ -14,6 +14,7 @@ from stages.common import corpus, fusion_settings, params, variants
 from stages.common.features import Features, Ragged
 from stages.common.plan import Fusion, Modality, Plan, Protocol, Sizes
 from stages.train import data, fusions, input_projection, layers, model, plain
+from stages.train.device import deterministic
 from stages.train.fusions import attention, pooling
 from stages.train.kernels import exponential
 from stages.train.kernels.gru import BidirectionalGRU
@@ -32,10 +33,8 @@ INPUTS = list(product(("frames", "tokens"), (None, 0.6), (0.0, 0.3)))
 @pytest.fixture(autouse=True)
 def one_thread():
     """As training has it: with more, tests side by side wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with deterministic(torch.device("cpu")):
+        yield
 
 
 def named(fusion: str, letters: str) -> str:
@@ -269,6 +268,7 @@ def test_every_parameter_gets_a_gradient_and_a_seed_repeats(variant):
                 generator.manual_seed(run)
     assert torch.equal(first, network(inputs()))
     assert not torch.equal(first, second)
+    assert torch.equal(first, built(variant, attention_dropout=0.1, text_dropout=0.25)(inputs()))
     assert first.shape == (RUNS, BATCH, CLASSES)
     first.square().sum().backward()
     for name, parameter in network.named_parameters():

@@ -31,6 +31,7 @@ from stages.common.records import Record, RunId
 from stages.plan.__main__ import make
 from stages.train import __main__ as stage
 from stages.train import data, model, plain, protocol
+from stages.train.device import deterministic
 from stages.train.engine.work import Work, data_digest
 from stages.train.run_state import Epoch
 from stages.train.stack import Stack
@@ -69,10 +70,12 @@ def read(study: Study) -> tuple[features.Features, pd.DataFrame]:
     return opened, corpora.read_folds(data_folder / "folds.csv")
 
 
-def batches_of(corpus: features.Features, modalities: list[str], size: int) -> data.Batches:
-    """Batches as a model that attends to padding reads them."""
+def batches_of(
+    corpus: features.Features, modalities: list[str], size: int, *, padding_is_data: bool = True
+) -> data.Batches:
+    """Batches, by default as a model that attends to padding reads them."""
     return data.Batches(
-        corpus, modalities, size=size, padding_is_data=True, dtype=torch.float64, device=torch.device("cpu")
+        corpus, modalities, size=size, padding_is_data=padding_is_data, dtype=torch.float64, device=torch.device("cpu")
     )
 
 
@@ -213,7 +216,8 @@ def test_in_float64_a_training_is_plain_torchs(variant, trained):
     )
     run_id = RunId(3, 2)
     ((_, run),) = protocol.train(plan, [run_id], {2: rows}, corpus)
-    epochs, probabilities, weights = train_plainly(plan, run_id, rows, corpus)
+    with deterministic(torch.device("cpu")):  # by one thread, as the project does
+        epochs, probabilities, weights = train_plainly(plan, run_id, rows, corpus)
     for actual, expected in zip(run.epochs, epochs, strict=True):
         assert vars(actual) == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(run.probabilities, probabilities, rtol=0, atol=1e-12)
@@ -451,18 +455,23 @@ def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained
         assert (audio[run, :, len(run_rows) :] == 0).all()
 
 
+@pytest.mark.parametrize("padding_is_data", [True, False])
 @pytest.mark.parametrize("value", [0.0, 2.0])
-def test_padding_with_a_vector_of_its_own_is_data(value, trained):
+def test_padding_with_a_vector_of_its_own_is_data_unless_it_is_masked(value, padding_is_data, trained):
     corpus, _ = read(trained)
     words = corpus.sequences["text"]
     embedding = words.embedding.copy()
     embedding[0] = value
     rows, own = np.array([5, 0, 9]), dataclasses.replace(words, embedding=embedding)
-    batches = batches_of(dataclasses.replace(corpus, sequences={"text": own}), ["text"], size=3)
+    corpus = dataclasses.replace(corpus, sequences={"text": own})
+    batches = batches_of(corpus, ["text"], size=3, padding_is_data=padding_is_data)
     values, lengths = batches([rows], [{}]).sequences["text"]
-    assert lengths[0, :3].tolist() == (words.lengths[rows].tolist() if value == 0 else [words.longest] * 3)
-    for i, length in enumerate(lengths[0].tolist()):
-        assert (values[0, length:, i] == 0).all()
+    read_as_data = padding_is_data and value != 0
+    assert lengths[0, :3].tolist() == ([words.longest] * 3 if read_as_data else words.lengths[rows].tolist())
+    for i, (length, row) in enumerate(zip(words.lengths[rows], rows, strict=True)):
+        np.testing.assert_array_equal(values[0, :length, i], embedding[words[row]].astype(float))
+        assert (values[0, length:, i] == (value if padding_is_data else 0)).all()
+        assert (values[0, lengths[0, i] :, i] == 0).all()
 
 
 def test_a_loss_that_explodes_is_said(trained):

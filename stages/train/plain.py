@@ -99,8 +99,8 @@ class Model(nn.Module):
         for modality in plan.modalities:
             self.add_module(f"encoder_{modality.name}", Encoder(modality, shape, plan.model))
         self.fusion = _fusion(plan.fusion, plan.names, 2 * plan.model.hidden)
-        sizes = (self.fusion.size, plan.model.classifier, shape.classes)
-        self.classifier = nn.Sequential(nn.Linear(*sizes[:2]), nn.Linear(*sizes[1:]))
+        neurons = plan.model.classifier
+        self.classifier = nn.Sequential(nn.Linear(self.fusion.size, neurons), nn.Linear(neurons, shape.classes))
 
     def forward(self, sequences: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
         """`sequences`: modality → values [B, longest, F], zero beyond their lengths, and lengths [B]."""
