@@ -12,7 +12,6 @@ from stages.common.arrays import is_integer
 from stages.common.corpus import NAMES, Meta, check_folds
 from stages.common.errors import UserError, short
 
-
 LONGEST_NAME = 1000
 """Characters of an utterance_id: arrays of names take the longest one's width for each."""
 

@@ -1,7 +1,7 @@
 """`python -m stages.plan`: check all params and the registry, then write `data/plans/<variant>.json`.
 
-DVC removes a stage's outputs and runs its command with the values of `params.yaml` in both, so nothing of that may happen
-before they are checked: every train stage depends on its plan, and every stage `features` on `CHECKED`.
+DVC removes a stage's outputs and runs its command with the values of `params.yaml` in both. Nothing of that may happen
+before they are checked: so every train stage depends on its plan, and every stage `features` on `CHECKED`.
 """
 
 from pathlib import Path
