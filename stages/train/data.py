@@ -34,7 +34,7 @@ Scaler = tuple[np.ndarray, np.ndarray]
 class Batches:
     """Cuts batches for some modalities: frames are standardised where asked for, tokens become their vectors.
 
-    All have the same shape, the corpus's longest sequences: so a run's results do not depend on what is beside it.
+    All have the same shape, the corpus's longest sequences: so a run's results do not depend on the other runs.
     """
 
     def __init__(
