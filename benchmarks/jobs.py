@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks.kills import begin_anew, contents
-from benchmarks.study import DVC, clone
+from benchmarks.repro import DVC, clone
 
 REPRO = [*DVC, "repro", "--quiet"]
 

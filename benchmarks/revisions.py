@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from benchmarks.kills import begin_anew
-from benchmarks.study import DVC, ROOT, timed_repro
+from benchmarks.repro import DVC, ROOT, timed_repro
 from stages.common import tables
 
 
