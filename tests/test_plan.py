@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.common import code, params, variants
@@ -228,6 +228,7 @@ def bodies(tree: ast.AST) -> list[list[ast.stmt]]:
     return [body for body in found if isinstance(body, list) and body]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_texts_comments_and_lines_change_no_hash(data):
     tree = ast.parse(SOURCE)
