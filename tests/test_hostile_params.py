@@ -65,7 +65,7 @@ def hostile(request, repository) -> dict:
 @pytest.mark.parametrize("command", [["repro"], ["exp", "run"], ["exp", "run", "--temp"]], ids=" ".join)
 def test_by_file(command, hostile, repository):
     path = repository.folder / "params.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | hostile))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | hostile, sort_keys=False))
     refused(repository.run("dvc", *command), repository)
 
 
@@ -107,7 +107,7 @@ def refused(done, study: Study) -> None:
 def test_a_stage_run_past_the_plan_runs_no_command(name, repository):
     """Text is quoted; what `--single-item` can still do is in docs/experiments.md."""
     path = repository.folder / "params.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | HOSTILE[name]))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | HOSTILE[name], sort_keys=False))
     assert repository.run("dvc", "repro", "--single-item", "train").returncode != 0
     assert unharmed(repository)
     repository.ok("git", "checkout", "-q", "--", ".")
