@@ -66,6 +66,14 @@ class Study:
         path = self.folder / "params.yaml"
         path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), changes), sort_keys=False))
 
+    def prepare(self) -> None:
+        """Run all stages that a training needs."""
+        modalities = yaml.safe_load((self.folder / "params.yaml").read_text())["modalities"]
+        features = [("features", "--modality", name) for name in modalities]
+        for command in [("plan",), ("corpus",), *features, ("split",)]:
+            done = self.stage(*command)
+            assert done.returncode == 0, done.stderr
+
     def untrained(self, folder: Path) -> "Study":
         """The same study in another folder, with nothing trained."""
         study = Study(folder)

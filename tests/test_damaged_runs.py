@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from stages.aggregate import __main__ as aggregate
-from stages.common import features, predictions, scores
+from stages.common import corpus, features, predictions, scores
 from stages.common.errors import UserError
 from stages.confusion import __main__ as confusion
+from stages.corpus import writer
 from stages.headline import __main__ as headline
 from stages.ttest import __main__ as ttest
 from stages.ttest import power
@@ -35,27 +36,24 @@ def made_up(tmp_path_factory) -> Path:
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        writer = features.Writer(features.FOLDER, {"audio": 1, "video": 1})
-        for row, name in enumerate(names):
-            utterance = dict.fromkeys(features.NAMES, "") | {"utterance_id": name, "label": row % 3}
-            frames, word = np.ones((1, 1)), np.ones(1, int)
-            writer.add(utterance, {"audio": frames, "video": frames, "text": word})
-        meta = features.Meta(corpus="made up", classes=CLASSES, longest=dict.fromkeys(features.SEQUENCES, 1))
-        writer.close(meta=meta, embedding=np.ones((2, 1)))
-        corpus = features.read()
+        unknown = dict.fromkeys(corpus.NAMES, "")
+        utterances = [unknown | {"utterance_id": name, "label": row % 3} for row, name in enumerate(names)]
+        meta = corpus.Meta(corpus="made up", classes=CLASSES, modalities=["text"])
+        writer.write(corpus.FOLDER, meta=meta, utterances=utterances)
+        known = features.read([])
         parts = [
             {"fold": fold, "utterance_id": name, "part": "test" if row in rows else "train"}
             for fold, rows in tested.items()
             for row, name in enumerate(names)
         ]
-        pd.DataFrame(parts).to_csv(features.FOLDS, index=False)
+        pd.DataFrame(parts).to_csv(corpus.FOLDS, index=False)
         document = yaml.safe_load((ROOT / "params.yaml").read_text())
         settings = changed(document, {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]})
-        Path("params.yaml").write_text(yaml.safe_dump(settings))
+        Path("params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         for variant in settings["variants"]:
             for seed in settings["seeds"]:
                 tables = [
-                    predictions.table(corpus, fold, rows, rng.dirichlet(np.ones(3), 5).astype(np.float32))
+                    predictions.table(known, fold, rows, rng.dirichlet(np.ones(3), 5).astype(np.float32))
                     for fold, rows in tested.items()
                 ]
                 run = predictions.folder(variant, seed)
@@ -112,7 +110,7 @@ OTHERS = (
         ),
         (
             rewrite(lambda table: table.rename(columns={"probability_sad": "probability_glad"})),
-            "must have the columns .*, for the classes of data/features/meta.json, but has .* probability_glad",
+            "must have the columns .*, for the classes of data/corpus/meta.json, but has .* probability_glad",
         ),
         (
             rewrite(lambda table: table.drop(columns="actual")),
@@ -212,9 +210,9 @@ def test_scores_of_other_predictions_are_said(damage, study):
 @pytest.mark.parametrize(
     ("path", "damage", "said"),
     [
-        (features.FOLDS, lambda text: text.replace("1,u03,test", "1,u03,train"), "fold 1 has a prediction of u03"),
-        (features.FOLDS, lambda text: text.replace("2,u20,train", "2,u20,test"), "fold 2 has no prediction of u20"),
-        (features.FOLDER / "utterances.csv", lambda text: text.replace("u12", "x"), "but has one of u12"),
+        (corpus.FOLDS, lambda text: text.replace("1,u03,test", "1,u03,train"), "fold 1 has a prediction of u03"),
+        (corpus.FOLDS, lambda text: text.replace("2,u20,train", "2,u20,test"), "fold 2 has no prediction of u20"),
+        (corpus.FOLDER / "utterances.csv", lambda text: text.replace("u12", "x"), "but has one of u12"),
     ],
 )
 def test_predictions_of_other_utterances_are_said(path, damage, said, study):

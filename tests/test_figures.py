@@ -50,8 +50,9 @@ def differences(names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["a", "b", "score", "difference", "low", "high", "verdict"])
 
 
-def recall_figure(predictions: pd.DataFrame, classes: list[str] = CLASSES) -> Figure:
-    return drawing.recalls(confusion.recalls(predictions, classes), classes, "a study")
+def recall_figure(predictions: pd.DataFrame, classes: list[str] = CLASSES, letters: str = "tva") -> Figure:
+    combinations = variants.combinations(predictions["variant"].unique(), letters)
+    return drawing.recalls(confusion.recalls(predictions, classes), classes, combinations, "a study")
 
 
 def points(axis) -> dict[tuple[str, str], np.ndarray]:
@@ -109,13 +110,13 @@ def test_no_two_fusions_look_alike_and_another_one_changes_none(monkeypatch):
     for colour, marker in looks.values():
         assert to_hex(colour) == colour
         assert marker in matplotlib.markers.MarkerStyle.filled_markers
-    others = {f"new{i}": variants.Fusion(builder="f", label=f"New {i}") for i in range(28)}
+    others = {f"new{i}": variants.Fusion(label=f"New {i}") for i in range(28)}
     monkeypatch.setattr(variants, "FUSIONS", variants.FUSIONS | others)
     assert {name: variants.look(name) for name in looks} == looks
     assert len({variants.look(name) for name in variants.FUSIONS}) == len(looks) + 28
     monkeypatch.setattr(variants, "FUSIONS", others | variants.FUSIONS)
     assert {name: variants.look(name) for name in looks} == looks
-    monkeypatch.setitem(variants.FUSIONS, "new3", variants.Fusion(builder="f", label="3", colour="#123456", marker="H"))
+    monkeypatch.setitem(variants.FUSIONS, "new3", variants.Fusion(label="3", colour="#123456", marker="H"))
     assert variants.look("new3") == ("#123456", "H")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from stages.aggregate import papers_tables
-from stages.common import features, predictions, scores, tables, variants
+from stages.common import corpus, features, predictions, scores, tables, variants
 from stages.confusion.__main__ import groups
 
 CLASSES = ["a", "b", "c"]
@@ -64,14 +64,13 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
     probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], np.float32)
     folder = predictions.folder("self_t", 5)
     folder.mkdir(parents=True)
-    corpus = features.Features(
-        meta=features.Meta(corpus="made up", classes=CLASSES, longest={}),
+    made_up = features.Features(
+        meta=corpus.Meta(corpus="made up", classes=CLASSES, modalities=["text"]),
         utterance_id=np.array(["y", "other", "x"]),
         label=np.array([2, 0, 1]),
         sequences={},
-        embedding=np.zeros((1, 1)),
     )
-    predictions.write(folder, predictions.table(corpus, 2, np.array([2, 0]), probabilities))
+    predictions.write(folder, predictions.table(made_up, 2, np.array([2, 0]), probabilities))
     read = predictions.read("self_t", 5, CLASSES)
     assert read[["variant", "seed", "fold", "utterance_id", "actual", "predicted"]].values.tolist() == [
         ["self_t", 5, 2, "x", "b", "b"],
@@ -97,7 +96,7 @@ def study_scores() -> pd.DataFrame:
 
 
 def test_table_1_by_hand():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, None)
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, None, "tva")
     assert list(table["variant"]) == ["self_t", "cross_tva", "self_tva"] * 2  # the paper's order, and no Cross+Self
     assert list(table["metric"]) == ["balanced_accuracy"] * 3 + ["accuracy"] * 3
     assert list(table["best"]) == [False, False, True] * 2  # nothing is compared with self_t
@@ -115,13 +114,13 @@ def test_table_1_by_hand():
 
 
 def test_table_2_has_the_largest_combination_and_all_fusions():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 2, None)
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 2, None, "tva")
     assert list(table["variant"]) == ["cross_tva", "self_tva", "crossself_tva"] * 2
     assert list(table["best"]) == [False, True, False] * 2
 
 
 def test_the_papers_numbers_stand_beside_iemocaps():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, papers_tables.read_published())
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, papers_tables.read_published(), "tva")
     row = table[(table["variant"] == "cross_tva") & (table["metric"] == "accuracy")].iloc[0]
     assert (row["paper_mean"], row["paper_std"]) == (0.636, 0.017)  # Table 2 prints .012 for the same cell
     assert row["difference"] == pytest.approx(0.42 - 0.636)
