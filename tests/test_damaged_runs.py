@@ -9,17 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from stages.aggregate import __main__ as aggregate
-from stages.common import corpus, features, predictions, scores
+from stages.common import corpus, predictions, scores
 from stages.common.errors import UserError
 from stages.confusion import __main__ as confusion
-from stages.corpus import writer
 from stages.headline import __main__ as headline
 from stages.ttest import __main__ as ttest
 from stages.ttest import power
-from tests.conftest import ROOT, changed
+from tests.conftest import make_up
 
 CLASSES = ["angry", "sad", "neutral"]
 STAGES = {"aggregate": aggregate, "headline": headline, "ttest": ttest, "confusion": confusion}
@@ -31,37 +29,10 @@ PREDICTIONS, CURVES = RUN / "predictions.parquet", RUN / "curves.csv"
 def made_up(tmp_path_factory) -> Path:
     """A study of two variants and seeds with two folds of five test utterances, as if trained, and its scores."""
     folder = tmp_path_factory.mktemp("study")
-    names = [f"u{i:02d}" for i in range(30)]
-    tested = {1: np.arange(0, 5), 2: np.arange(11, 16)}
-    rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        unknown = dict.fromkeys(corpus.NAMES, "")
-        utterances = [unknown | {"utterance_id": name, "label": row % 3} for row, name in enumerate(names)]
-        meta = corpus.Meta(corpus="made up", classes=CLASSES, modalities=["text"])
-        writer.write(corpus.FOLDER, meta=meta, utterances=utterances)
-        known = features.read([])
-        parts = [
-            {"fold": fold, "utterance_id": name, "part": "test" if row in rows else "train"}
-            for fold, rows in tested.items()
-            for row, name in enumerate(names)
-        ]
-        pd.DataFrame(parts).to_csv(corpus.FOLDS, index=False)
-        document = yaml.safe_load((ROOT / "params.yaml").read_text())
-        settings = changed(document, {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]})
-        Path("params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-        for variant in settings["variants"]:
-            for seed in settings["seeds"]:
-                tables = [
-                    predictions.table(known, fold, rows, rng.dirichlet(np.ones(3), 5).astype(np.float32))
-                    for fold, rows in tested.items()
-                ]
-                run = predictions.folder(variant, seed)
-                run.mkdir(parents=True)
-                predictions.write(run, pd.concat(tables, ignore_index=True))
-                curves = [[fold, epoch, *rng.random(3), 0.001] for fold in tested for epoch in range(1, 4 + fold)]
-                names_of = ["fold", "epoch", "train_loss", "dev_loss", "dev_accuracy", "learning_rate"]
-                pd.DataFrame(curves, columns=names_of).to_csv(run / "curves.csv", index=False)
+        tested = {1: np.arange(0, 5), 2: np.arange(11, 16)}
+        make_up(CLASSES, tested, variants=["self_tva", "cross_tva"], seeds=[1, 2])
         aggregate.main()
     return folder
 

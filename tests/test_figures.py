@@ -171,6 +171,15 @@ def test_every_variant_is_a_point_in_the_same_place_of_each_panel_and_no_line_is
                 assert low < x < high
 
 
+def test_panels_of_other_modalities_follow_the_order_of_their_letters():
+    names = ["cross_zb", "self_zb", "self_b", "self_z"]
+    figure = recall_figure(made(names, CLASSES, 2, 1), letters="zb")
+    panels = {axis.get_title(): set(points(axis)) for axis in figure.axes if axis.get_visible()}
+    own = {variants.look("self")}
+    assert list(panels) == ["Z", "B", "Z+B"]
+    assert panels == {"Z": own, "B": own, "Z+B": own | {variants.look("cross")}}
+
+
 @pytest.mark.parametrize("classes", [["no", "yes"], CLASSES, LONG, ["x" * 60, "y" * 60]])
 @pytest.mark.filterwarnings("error")
 def test_the_text_of_a_confusion_matrix_can_be_read(classes, tmp_path):
