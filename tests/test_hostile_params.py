@@ -51,8 +51,6 @@ HOSTILE = {
     "a command as a modality": {"modalities": {f"text{COMMAND}": {"letter": "t"}}},
     "a path as a modality": {"modalities": {"../../../outside/seed1": {"letter": "t"}}},
     "a whole path as a modality": {"modalities": {"{elsewhere}": {"letter": "t"}}},
-    "a quote as a letter": {"modalities": {"text": {"letter": f"'{COMMAND}'"}}},
-    "a command as a setting of a modality": {"modalities": {"text": {"letter": "t", f"a{COMMAND}b": "$(touch pwned)"}}},
     "a list as a modality": {"modalities": [f"a{COMMAND}b"]},
     "a command as a fusion": {"fusions": {f"cross{COMMAND}": {"heads": f"{COMMAND}"}}},
     "a headline": {"headline": {"attention": "../../outside", "modalities": f"x{COMMAND}"}},
