@@ -6,13 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
+from stages.common import corpus, features, predictions
+from stages.corpus import writer
 
 ROOT = Path(__file__).parents[1]
 SMALL = Sizes(audio=(19, 5), video=(7, 11), text=13, vocabulary=29, embedding=3, prosody=2)
@@ -33,6 +37,39 @@ def changed(document: dict, changes: dict) -> dict:
             section = section[name]
         section[last] = value
     return document
+
+
+def make_up(classes: list[str], tested: dict[int, np.ndarray], **changes) -> None:
+    """Write a study of 30 utterances to the current folder, as if trained.
+
+    `tested`: fold → the rows of its test part, the others are its training part; `changes`: of the committed params,
+    written as for `changed`.
+    """
+    rng, names = np.random.default_rng(0), [f"u{row:02d}" for row in range(30)]
+    unknown = dict.fromkeys(corpus.NAMES, "")
+    utterances = [unknown | {"utterance_id": name, "label": row % len(classes)} for row, name in enumerate(names)]
+    meta = corpus.Meta(corpus="made up", classes=classes, modalities=["text"])
+    writer.write(corpus.FOLDER, meta=meta, utterances=utterances)
+    parts = [
+        {"fold": fold, "utterance_id": name, "part": "test" if row in rows else "train"}
+        for fold, rows in tested.items()
+        for row, name in enumerate(names)
+    ]
+    pd.DataFrame(parts).to_csv(corpus.FOLDS, index=False)
+    document = changed(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
+    Path("params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    known = features.read([])
+    for variant, seed in product(document["variants"], document["seeds"]):
+        tables = [
+            predictions.table(known, fold, rows, rng.dirichlet(np.ones(len(classes)), len(rows)).astype(np.float32))
+            for fold, rows in tested.items()
+        ]
+        run = predictions.folder(variant, seed)
+        run.mkdir(parents=True)
+        predictions.write(run, pd.concat(tables, ignore_index=True))
+        curves = [[fold, epoch, *rng.random(3), 0.001] for fold in tested for epoch in range(1, 4 + fold)]
+        columns = ["fold", "epoch", "train_loss", "dev_loss", "dev_accuracy", "learning_rate"]
+        pd.DataFrame(curves, columns=columns).to_csv(run / "curves.csv", index=False)
 
 
 @pytest.fixture
@@ -65,6 +102,14 @@ class Study:
         """Change keys of params.yaml, written as for `changed`."""
         path = self.folder / "params.yaml"
         path.write_text(yaml.safe_dump(changed(yaml.safe_load(path.read_text()), changes), sort_keys=False))
+
+    def prepare(self) -> None:
+        """Run all stages that a training needs."""
+        modalities = yaml.safe_load((self.folder / "params.yaml").read_text())["modalities"]
+        features = [("features", "--modality", name) for name in modalities]
+        for command in [("plan",), ("corpus",), *features, ("split",)]:
+            done = self.stage(*command)
+            assert done.returncode == 0, done.stderr
 
     def untrained(self, folder: Path) -> "Study":
         """The same study in another folder, with nothing trained."""

@@ -9,16 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from stages.aggregate import __main__ as aggregate
-from stages.common import features, predictions, scores
+from stages.common import corpus, predictions, scores
 from stages.common.errors import UserError
 from stages.confusion import __main__ as confusion
 from stages.headline import __main__ as headline
 from stages.ttest import __main__ as ttest
 from stages.ttest import power
-from tests.conftest import ROOT, changed
+from tests.conftest import make_up
 
 CLASSES = ["angry", "sad", "neutral"]
 STAGES = {"aggregate": aggregate, "headline": headline, "ttest": ttest, "confusion": confusion}
@@ -30,40 +29,10 @@ PREDICTIONS, CURVES = RUN / "predictions.parquet", RUN / "curves.csv"
 def made_up(tmp_path_factory) -> Path:
     """A study of two variants and seeds with two folds of five test utterances, as if trained, and its scores."""
     folder = tmp_path_factory.mktemp("study")
-    names = [f"u{i:02d}" for i in range(30)]
-    tested = {1: np.arange(0, 5), 2: np.arange(11, 16)}
-    rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        writer = features.Writer(features.FOLDER, {"audio": 1, "video": 1})
-        for row, name in enumerate(names):
-            utterance = dict.fromkeys(features.NAMES, "") | {"utterance_id": name, "label": row % 3}
-            frames, word = np.ones((1, 1)), np.ones(1, int)
-            writer.add(utterance, {"audio": frames, "video": frames, "text": word})
-        meta = features.Meta(corpus="made up", classes=CLASSES, longest=dict.fromkeys(features.SEQUENCES, 1))
-        writer.close(meta=meta, embedding=np.ones((2, 1)))
-        corpus = features.read()
-        parts = [
-            {"fold": fold, "utterance_id": name, "part": "test" if row in rows else "train"}
-            for fold, rows in tested.items()
-            for row, name in enumerate(names)
-        ]
-        pd.DataFrame(parts).to_csv(features.FOLDS, index=False)
-        document = yaml.safe_load((ROOT / "params.yaml").read_text())
-        settings = changed(document, {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]})
-        Path("params.yaml").write_text(yaml.safe_dump(settings))
-        for variant in settings["variants"]:
-            for seed in settings["seeds"]:
-                tables = [
-                    predictions.table(corpus, fold, rows, rng.dirichlet(np.ones(3), 5).astype(np.float32))
-                    for fold, rows in tested.items()
-                ]
-                run = predictions.folder(variant, seed)
-                run.mkdir(parents=True)
-                predictions.write(run, pd.concat(tables, ignore_index=True))
-                curves = [[fold, epoch, *rng.random(3), 0.001] for fold in tested for epoch in range(1, 4 + fold)]
-                names_of = ["fold", "epoch", "train_loss", "dev_loss", "dev_accuracy", "learning_rate"]
-                pd.DataFrame(curves, columns=names_of).to_csv(run / "curves.csv", index=False)
+        tested = {1: np.arange(0, 5), 2: np.arange(11, 16)}
+        make_up(CLASSES, tested, variants=["self_tva", "cross_tva"], seeds=[1, 2])
         aggregate.main()
     return folder
 
@@ -112,7 +81,7 @@ OTHERS = (
         ),
         (
             rewrite(lambda table: table.rename(columns={"probability_sad": "probability_glad"})),
-            "must have the columns .*, for the classes of data/features/meta.json, but has .* probability_glad",
+            "must have the columns .*, for the classes of data/corpus/meta.json, but has .* probability_glad",
         ),
         (
             rewrite(lambda table: table.drop(columns="actual")),
@@ -212,9 +181,9 @@ def test_scores_of_other_predictions_are_said(damage, study):
 @pytest.mark.parametrize(
     ("path", "damage", "said"),
     [
-        (features.FOLDS, lambda text: text.replace("1,u03,test", "1,u03,train"), "fold 1 has a prediction of u03"),
-        (features.FOLDS, lambda text: text.replace("2,u20,train", "2,u20,test"), "fold 2 has no prediction of u20"),
-        (features.FOLDER / "utterances.csv", lambda text: text.replace("u12", "x"), "but has one of u12"),
+        (corpus.FOLDS, lambda text: text.replace("1,u03,test", "1,u03,train"), "fold 1 has a prediction of u03"),
+        (corpus.FOLDS, lambda text: text.replace("2,u20,train", "2,u20,test"), "fold 2 has no prediction of u20"),
+        (corpus.FOLDER / "utterances.csv", lambda text: text.replace("u12", "x"), "but has one of u12"),
     ],
 )
 def test_predictions_of_other_utterances_are_said(path, damage, said, study):

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -21,6 +22,7 @@ import zc.lockfile
 from benchmarks import kills
 from stages.common import files, params
 from stages.common.errors import UserError
+from stages.plan.__main__ import make
 from stages.train.engine import work, workers
 from tests.conftest import ROOT, Study
 from tools import repair_lock
@@ -42,8 +44,7 @@ def undisturbed(tmp_path_factory) -> Study:
         train__workers=2,
         train__together=2,
     )
-    study.ok("python", "-m", "stages.corpus")
-    study.ok("python", "-m", "stages.split")
+    study.prepare()
     study.ok(*COMMAND)
     return study
 
@@ -73,7 +74,7 @@ def test_a_killed_training_goes_on(study, undisturbed):
     interrupted(study)
     assert not (study.folder / "runs").exists()
     done = study.run(*COMMAND)
-    assert "runs go on from checkpoints" in done.stderr
+    assert "runs resume from checkpoints" in done.stderr
     assert "found in .work/" in done.stdout
     assert study.outputs("self_tva", 1) == undisturbed.outputs("self_tva", 1)
     assert kept(study, "checkpoint") == []
@@ -97,23 +98,38 @@ def test_damaged_files_are_said_and_not_used(study, undisturbed):
 def test_what_a_run_depends_on_decides_what_is_used(study, monkeypatch):
     monkeypatch.chdir(study.folder)
     config = params.load()
-    folder = work.Work("self_tva", config).folder
 
-    def changed(**changes) -> Path:
+    def folder(variant: str = "self_tva", **changes) -> Path:
         train = config.train.model_copy(update=changes)
-        return work.Work("self_tva", config.model_copy(update={"train": train})).folder
+        plan = make(variant, config.model_copy(update={"train": train}))
+        return work.Work(variant, plan, work.data_digest()).folder
 
-    assert changed() == folder
-    assert changed(workers=7, together=3, checkpoint_seconds=1.0, engine="ray") == folder
-    assert changed(precision="float64") != folder
-    assert work.Work("cross_tva", config).folder != folder
-    for path in (Path("data/folds.csv"), Path("data/features/utterances.csv"), Path("data/features/meta.json")):
-        before = path.read_text()
-        path.write_text(before + " ")
-        assert work.Work("self_tva", config).folder != folder, path
-        path.write_text(before)
-    monkeypatch.setattr(work, "software", lambda: {"stages": "other"})
-    assert work.Work("self_tva", config).folder != folder
+    own, of_text = folder(), folder("self_t")
+    assert folder(workers=7, together=3, checkpoint_seconds=1.0, engine="ray") == own
+    assert folder(precision="float64") != own
+    assert folder("cross_tva") != own
+    for path, before, after in (
+        ("data/folds.csv", "train", "dev"),
+        ("data/corpus/utterances.csv", ",sad\n", ",angry\n"),
+        ("data/corpus/meta.json", "neutral", "changed"),
+        ("data/features/audio/meta.json", '"longest": 10', '"longest": 11'),
+        ("data/features/audio/meta.json", '"frames.npy": "', '"frames.npy": "f'),
+    ):
+        whole = Path(path).read_text()
+        Path(path).write_text(whole.replace(before, after, 1))
+        assert Path(path).read_text() != whole
+        assert folder() != own, path
+        assert (folder("self_t") == of_text) == ("audio" in path)
+        Path(path).write_text(whole)
+    speakers = Path("data/corpus/utterances.csv")
+    speakers.write_text(speakers.read_text().replace("ses1F", "ses1X"))
+    assert folder() == own
+    code = make("self_tva", config)
+    for name, same in (("training_code", False), ("output_code", True)):
+        changed = code.model_copy(update={name: {"stages.other": "0"}})
+        assert (work.Work("self_tva", changed, work.data_digest()).folder == own) == same, name
+    monkeypatch.setattr(work, "versions", lambda: {"torch": "other"})
+    assert folder() != own
 
 
 def test_experiments_in_copies_share_the_projects_folder(tmp_path, monkeypatch):
@@ -166,14 +182,14 @@ def test_work_that_another_process_removes_meanwhile_is_passed_over(tmp_path, mo
 
 def test_a_lock_is_held_by_the_living_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(work, "_digest", lambda variant, config: "0" * 32)
-    own = work.Work("self_t", None)
-    with own.claim(1, wait=False) as granted:
+    monkeypatch.setattr(work, "_digest", lambda *_: "0" * 32)
+    own = work.Work("self_t", SimpleNamespace(names=[]), "")
+    with own.lock(1, wait=False) as granted:
         assert granted
-        with own.claim(1, wait=False) as again, own.claim(2, wait=False) as other:
+        with own.lock(1, wait=False) as again, own.lock(2, wait=False) as other:
             assert (again, other) == (False, True)
     assert not work._trained_now("0" * 32)
-    with own.claim(1, wait=False) as granted:
+    with own.lock(1, wait=False) as granted:
         assert granted
         assert work._trained_now("0" * 32)
 
@@ -236,20 +252,24 @@ def test_a_full_disk_loses_nothing(name, size, study, undisturbed, small_disk):
     done = study.run(*COMMAND)
     assert done.returncode == 0
     assert ("found in .work/" in done.stdout) == (before[0] > 0)
-    assert ("go on from checkpoints" in done.stderr) == (before[1] > 0)
+    assert ("resume from checkpoints" in done.stderr) == (before[1] > 0)
     assert study.outputs("self_tva", 1) == undisturbed.outputs("self_tva", 1)
 
 
 def test_a_full_disk_stops_the_preparation_cleanly(study, small_disk):
     shutil.rmtree(study.folder / "data")
-    small_disk("data", "size=40k")
-    done = study.stage("prepare")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: data/features: No space left on device; nothing half-written is left")
-    assert len(done.stderr.splitlines()) == 1
-    assert list((study.folder / "data").iterdir()) == []
-    small_disk("data", "size=50m")
-    study.ok("python", "-m", "stages.corpus")
+    for name, arguments, size in (("corpus", [], "4k"), ("features", ["--modality", "audio"], "40k")):
+        small_disk("data", f"size={size}")
+        before = sorted((study.folder / "data").rglob("*"))
+        done = study.stage(name, *arguments)
+        place = "/".join(["data", name, *arguments[1:]])
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {place}: No space left on device; nothing half-written is left")
+        assert len(done.stderr.splitlines()) == 1
+        left = set((study.folder / "data").rglob("*")) - set(before)
+        assert not [path for path in left if path.is_file()]
+        small_disk("data", "size=50m")
+        assert study.stage(name, *arguments).returncode == 0
 
 
 @pytest.mark.parametrize("name", [".work", "runs"])
@@ -275,8 +295,8 @@ def test_want_of_memory_and_a_lost_device_are_said():
         raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel errors might be …")
 
     for failing, said in (
-        (too_much, "memory does not suffice; fewer train.workers"),
-        (too_much_for_numpy, "memory does not suffice; fewer train.workers"),
+        (too_much, "out of memory; fewer train.workers"),
+        (too_much_for_numpy, "out of memory; fewer train.workers"),
         (lost_device, r"CUDA failed; .* \(CUDA error: unspecified launch failure\)"),
     ):
         with (
@@ -295,7 +315,7 @@ def test_a_lock_file_cut_short_is_repaired(tmp_path, monkeypatch, capsys):
     lock.write_text(whole)
     repair_lock.main()
     assert (lock.read_text(), capsys.readouterr().err) == (whole, "")
-    second = whole.index("  split:")
+    _, second, *_ = (stage.start() for stage in re.finditer(r"^  \S", whole, re.MULTILINE))
     for size in [0, 10, *range(second - 40, len(whole), 997), len(whole) - 1]:
         lock.write_text(whole[:size])
         repair_lock.main()

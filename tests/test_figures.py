@@ -50,8 +50,9 @@ def differences(names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["a", "b", "score", "difference", "low", "high", "verdict"])
 
 
-def recall_figure(predictions: pd.DataFrame, classes: list[str] = CLASSES) -> Figure:
-    return drawing.recalls(confusion.recalls(predictions, classes), classes, "a study")
+def recall_figure(predictions: pd.DataFrame, classes: list[str] = CLASSES, letters: str = "tva") -> Figure:
+    combinations = variants.combinations(predictions["variant"].unique(), letters)
+    return drawing.recalls(confusion.recalls(predictions, classes), classes, combinations, "a study")
 
 
 def points(axis) -> dict[tuple[str, str], np.ndarray]:
@@ -109,13 +110,13 @@ def test_no_two_fusions_look_alike_and_another_one_changes_none(monkeypatch):
     for colour, marker in looks.values():
         assert to_hex(colour) == colour
         assert marker in matplotlib.markers.MarkerStyle.filled_markers
-    others = {f"new{i}": variants.Fusion(builder="f", label=f"New {i}") for i in range(28)}
+    others = {f"new{i}": variants.Fusion(label=f"New {i}") for i in range(28)}
     monkeypatch.setattr(variants, "FUSIONS", variants.FUSIONS | others)
     assert {name: variants.look(name) for name in looks} == looks
     assert len({variants.look(name) for name in variants.FUSIONS}) == len(looks) + 28
     monkeypatch.setattr(variants, "FUSIONS", others | variants.FUSIONS)
     assert {name: variants.look(name) for name in looks} == looks
-    monkeypatch.setitem(variants.FUSIONS, "new3", variants.Fusion(builder="f", label="3", colour="#123456", marker="H"))
+    monkeypatch.setitem(variants.FUSIONS, "new3", variants.Fusion(label="3", colour="#123456", marker="H"))
     assert variants.look("new3") == ("#123456", "H")
 
 
@@ -168,6 +169,15 @@ def test_every_variant_is_a_point_in_the_same_place_of_each_panel_and_no_line_is
         for container in axis.containers:
             for x in np.concatenate(container[2][0].get_segments())[:, 0]:
                 assert low < x < high
+
+
+def test_panels_of_other_modalities_follow_the_order_of_their_letters():
+    names = ["cross_zb", "self_zb", "self_b", "self_z"]
+    figure = recall_figure(made(names, CLASSES, 2, 1), letters="zb")
+    panels = {axis.get_title(): set(points(axis)) for axis in figure.axes if axis.get_visible()}
+    own = {variants.look("self")}
+    assert list(panels) == ["Z", "B", "Z+B"]
+    assert panels == {"Z": own, "B": own, "Z+B": own | {variants.look("cross")}}
 
 
 @pytest.mark.parametrize("classes", [["no", "yes"], CLASSES, LONG, ["x" * 60, "y" * 60]])

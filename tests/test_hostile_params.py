@@ -21,7 +21,7 @@ def repository(tmp_path_factory) -> Study:
     study = Study(base / "study")
     study.set(variants=VARIANTS, seeds=SEEDS)
     study.make_repository()
-    study.ok("dvc", "repro", "plan")
+    study.ok("dvc", "repro", "plan", "features", "split")  # so that a changed stage is the first one to run
     study.ok("git", "add", "-A")
     study.ok("git", "commit", "-qm", "study")
     for folder in outside(study):
@@ -48,6 +48,11 @@ HOSTILE = {
     "a line in a variant": {"variants": [*VARIANTS, "x\ntouch pwned\n"]},
     "a path up": {"variants": [*VARIANTS, "../../outside"]},
     "a whole path": {"variants": [*VARIANTS, "{elsewhere}"]},
+    "a command as a modality": {"modalities": {f"text{COMMAND}": {"letter": "t"}}},
+    "a path as a modality": {"modalities": {"../../../outside/seed1": {"letter": "t"}}},
+    "a whole path as a modality": {"modalities": {"{elsewhere}": {"letter": "t"}}},
+    "a list as a modality": {"modalities": [f"a{COMMAND}b"]},
+    "a command as a fusion": {"fusions": {f"cross{COMMAND}": {"heads": f"{COMMAND}"}}},
     "a headline": {"headline": {"attention": "../../outside", "modalities": f"x{COMMAND}"}},
     "a mapping as a variant": {"variants": [*VARIANTS, {f"a{COMMAND}b": 1}]},
     "a list as a variant": {"variants": [*VARIANTS, [f"a{COMMAND}b"]]},
@@ -65,15 +70,21 @@ def hostile(request, repository) -> dict:
 @pytest.mark.parametrize("command", [["repro"], ["exp", "run"], ["exp", "run", "--temp"]], ids=" ".join)
 def test_by_file(command, hostile, repository):
     path = repository.folder / "params.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | hostile))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | hostile, sort_keys=False))
     refused(repository.run("dvc", *command), repository)
 
 
 @pytest.mark.parametrize("command", [["exp", "run"], ["exp", "run", "--temp"]], ids=" ".join)
 def test_by_override(command, hostile, repository):
-    if any(isinstance(value, dict | list) for value in hostile.get("variants", [])):
-        pytest.skip("`-S` takes no such value")
-    overrides = [f"-S{key}={written(value)}" for key, value in flat(hostile)]
+    pairs = flat(hostile)
+    nested = any(isinstance(value, dict | list) for value in hostile.get("variants", []))
+    if (
+        nested
+        or isinstance(hostile.get("modalities"), list)
+        or not all(re.fullmatch(r"[\w.]+", key) for key, _ in pairs)
+    ):
+        pytest.skip("`-S` takes no such key or value")
+    overrides = [f"-S{key}={written(value)}" for key, value in pairs]
     refused(repository.run("dvc", *command, *overrides), repository)
 
 
@@ -81,7 +92,8 @@ def flat(document: dict) -> list[tuple[str, object]]:
     """Keys with dots, and their values."""
     pairs = []
     for key, value in document.items():
-        pairs += [(f"{key}.{name}", v) for name, v in value.items()] if isinstance(value, dict) else [(key, value)]
+        own = flat(value) if isinstance(value, dict) else None
+        pairs += [(key, value)] if own is None else [(f"{key}.{name}", below) for name, below in own]
     return pairs
 
 
@@ -107,7 +119,7 @@ def refused(done, study: Study) -> None:
 def test_a_stage_run_past_the_plan_runs_no_command(name, repository):
     """Text is quoted; what `--single-item` can still do is in docs/experiments.md."""
     path = repository.folder / "params.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | HOSTILE[name]))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | HOSTILE[name], sort_keys=False))
     assert repository.run("dvc", "repro", "--single-item", "train").returncode != 0
     assert unharmed(repository)
     repository.ok("git", "checkout", "-q", "--", ".")

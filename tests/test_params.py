@@ -1,8 +1,10 @@
 """What params.yaml may say, and what is said when it may not."""
 
+import copy
 import dataclasses
 import difflib
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain
 
@@ -13,7 +15,7 @@ from dvc.utils.serialize import load_yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.common import params, variants, yaml_file
+from stages.common import fusion_settings, params, variants, yaml_file
 from stages.common.errors import UserError
 from tests.conftest import changed
 
@@ -22,15 +24,40 @@ COMMITTED = yaml.safe_load(params.PATH.read_text())
 
 def load(document, tmp_path) -> params.Params:
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(document))
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
     return params.load(path)
+
+
+def said(document, tmp_path) -> str:
+    """What is said of a document, on one line and without the file's name."""
+    with pytest.raises(UserError) as error:
+        load(document, tmp_path)
+    (line,) = str(error.value).splitlines()
+    return line.removeprefix(f"{tmp_path / 'params.yaml'}: ")
+
+
+@pytest.fixture
+def fusion_file(tmp_path, monkeypatch) -> Iterator[Callable[[str | bytes], None]]:
+    """Registers the fusion `gated`; gives what writes its file, in a copy of the folder of fusions."""
+    folder = shutil.copytree(fusion_settings.FOLDER, tmp_path / "fusions")
+    monkeypatch.setattr(fusion_settings, "FOLDER", folder)
+    monkeypatch.setitem(variants.FUSIONS, "gated", variants.Fusion(label="Gated"))
+    fusion_settings.model.cache_clear()
+
+    def write(content: str | bytes) -> None:
+        (folder / "gated.py").write_bytes(content.encode() if isinstance(content, str) else content)
+
+    yield write
+    fusion_settings.model.cache_clear()
 
 
 def test_the_committed_file_is_valid_and_has_the_papers_sizes():
     config = params.load()
     assert (config.model.hidden, config.model.heads, config.model.classifier) == (60, 6, 60)
-    assert round(1000 * config.model.positions.audio) == 500
-    assert round(32 * config.model.positions.video) == 25
+    text, video, audio = (config.modalities[name] for name in ("text", "video", "audio"))
+    assert (text.positions, 32 * video.positions, 1000 * audio.positions) == (None, 25, 500)
+    assert (text.dropout, video.dropout, audio.dropout) == (0.25, 0, 0)
+    assert (config.model.attention_dropout, config.model.padding) == (0.1, "attend")
     protocol = config.train.protocol
     assert (protocol.batch_size, protocol.learning_rate, protocol.lr_factor) == (32, 0.001, 0.1)
     assert (protocol.lr_patience, protocol.patience) == (10, 10)
@@ -48,16 +75,20 @@ BAD = {
         {"variants": ["slef_tva", "self_tva"]},
         "variants: 'slef_tva' must begin with a fusion mechanism",
     ),
-    "unknown modality": ({"variants": ["self_tx", "self_tva"]}, "variants: 'self_tx' must name its modalities .* 'tx'"),
+    "unknown modality": ({"variants": ["self_tx", "self_tva"]}, "variants: 'self_tx' must name modalities .* 'tx'"),
     "unknown option": ({"variants": ["self_tva_sp", "self_tva"]}, "variants: 'self_tva_sp' .* 'self_sp' is none"),
-    "cross of one": ({"variants": ["cross_t", "self_tva"]}, "variants: 'cross_t': cross needs at least 2 modalities"),
+    "cross of one": (
+        {"variants": ["cross_t", "self_tva"]},
+        "variants: 'cross_t': cross must have at least 2 modalities, but has 't'",
+    ),
     "hyphen": ({"variants": ["self-tva"]}, "'self-tva' must begin with"),
+    "half an option": ({"variants": ["self_tva", "self_tva_"]}, "'self_tva_' must begin with .* but 'self_' is none"),
     "variants twice": ({"variants": ["self_tva", "self_tva"]}, "variants: must name each once, but repeats self_tva"),
     "no variants": ({"variants": []}, "variants: .* at least 1 item"),
     "no seeds": ({"seeds": []}, r"seeds: .* at least 1 item.*, but is \[\]"),
     "seeds twice": ({"seeds": [1, 2, 1]}, "seeds: must name each once, but repeats 1$"),
     "negative seed": ({"seeds": [-1]}, "seeds.0: .* greater than or equal to 0, but is -1"),
-    "heads": ({"model__heads": 7}, "model: heads must divide the model width 2 × hidden = 120, but is 7"),
+    "heads": ({"model__heads": 7}, "model.heads must divide the model width 2 × hidden = 120, but is 7"),
     "folds": ({"split__folds": 1}, "split.folds: .* greater than or equal to 2, but is 1"),
     "scheme": ({"split__scheme": "kfold"}, "split.scheme: .*'random'.* but is 'kfold'"),
     "dev share": ({"split__dev_share": 1.0}, "split.dev_share: .* less than 1, but is 1.0"),
@@ -78,7 +109,7 @@ BAD = {
     "interaction": ({"corpus__synthetic__interaction": 1.5}, "corpus.synthetic.interaction: .* but is 1.5"),
     "untrained pair": (
         {"compare__pairs": [["self_tv", "cross_tv"], ["self_tva", "gated_tva"]]},
-        r"compare.pairs must name two of the study's variants each, but 'gated_tva' of \[self_tva, gated_tva\] is not",
+        "compare.pairs must name two of the study's variants each, but 'gated_tva' is not among self_t, self_v",
     ),
     "pair of one": ({"compare__pairs": [["self_tv"]]}, "compare.pairs.0: .* at least 2 items"),
     "pair with itself": (
@@ -93,8 +124,8 @@ BAD = {
     "alpha": ({"compare__alpha": 0.5}, "compare.alpha: .* less than 0.5, but is 0.5"),
     "confusion fold": ({"confusion__fold": 6}, r"confusion.fold must be one of the folds 1 … 5, but is 6$"),
     "fold of three": ({"split__folds": 3, "confusion__fold": 4}, "confusion.fold must be one of the folds 1 … 3, but"),
-    "seed too large": ({"seeds": [2**32]}, "seeds.0: .* less than 4294967296, but is 4294967296"),
-    "split seed": ({"split__seed": 2**32}, "split.seed: .* less than 4294967296"),
+    "seed too large": ({"seeds": [2**32]}, "seeds.0: .* less than or equal to 4294967295, but is 4294967296"),
+    "split seed": ({"split__seed": 2**32}, "split.seed: .* less than or equal to 4294967295, but is 4294967296"),
     "size": ({"model__hidden": 10**30}, "model.hidden: .* less than or equal to 65536, but is 10{30}$"),
     "root": ({"corpus__root": "a\0b"}, "corpus.root: must be a folder's path of printable characters, but is 'a"),
     "half a fusion": (
@@ -113,11 +144,176 @@ def test_a_bad_value_is_named_with_its_rule(name, tmp_path):
         load(changed(COMMITTED, changes), tmp_path)
 
 
-def test_a_missing_key(tmp_path):
-    document = changed(COMMITTED, {})
-    del document["model"]["heads"]
-    with pytest.raises(UserError, match=r"model.heads: this key is missing"):
-        load(document, tmp_path)
+SECTIONS = ("variants", "seeds", "modalities", "corpus", "split", "headline", "compare", "confusion")
+
+
+def without(document: dict, key: str) -> dict:
+    """A document without a key, which is written with dots."""
+    document = copy.deepcopy(document)
+    *sections, last = key.split(".")
+    below = document
+    for name in sections:
+        below = below[name]
+    del below[last]
+    return document
+
+
+@pytest.mark.parametrize("key", [*SECTIONS, "headline.attention", "headline.modalities", "modalities.video.letter"])
+def test_a_missing_key(key, tmp_path):
+    assert said(without(COMMITTED, key), tmp_path) == f"{key}: this key is missing"
+
+
+def test_keys_left_out_take_the_papers_values(tmp_path):
+    letters = {name: {"letter": own["letter"]} for name, own in COMMITTED["modalities"].items()}
+    few = {key: COMMITTED[key] for key in ("variants", "seeds", "headline")}
+    few |= {"modalities": letters, "corpus": {}, "split": {}, "compare": {}, "confusion": {}}
+    config, expected = load(few, tmp_path), load(COMMITTED, tmp_path)
+    assert config.model_copy(update={"modalities": expected.modalities}) == expected
+    plain = {"positions": None, "dropout": 0.0, "standardise": False}  # the paper has a value for each modality
+    assert config.modalities["video"].model_dump() == plain | {"letter": "v"}
+
+
+def keys(document: dict) -> list[str]:
+    """The keys of all sections and values, with dots."""
+    below = {key: keys(value) if isinstance(value, dict) else [] for key, value in document.items()}
+    return [name for key, own in below.items() for name in (key, *(f"{key}.{each}" for each in own))]
+
+
+@pytest.mark.parametrize("section", ["corpus", "split", "model", "train", "compare", "confusion"])
+def test_any_key_may_be_left_out(section, tmp_path):
+    expected = load(COMMITTED, tmp_path)
+    for key in keys(COMMITTED[section]):
+        assert load(without(COMMITTED, f"{section}.{key}"), tmp_path) == expected, key
+
+
+def modalities(**letters) -> dict:
+    """Params with more modalities, by their letters."""
+    return {"modalities": COMMITTED["modalities"] | {name: {"letter": letter} for name, letter in letters.items()}}
+
+
+NAME = "modalities: a name must be up to 40 lower-case letters, digits and _, the first a letter, but is "
+LETTER = "must be one lower-case letter, a to z, but is "
+ORDER = "must name modalities by the letters of `modalities`, in their order"
+WRONG_MODALITIES = {
+    "upper case": (modalities(Face="f"), f"{NAME}'Face'"),
+    "digit first": (modalities(**{"3d": "f"}), f"{NAME}'3d'"),
+    "underscore first": (modalities(_face="f"), f"{NAME}'_face'"),
+    "hyphen": (modalities(**{"face-mesh": "f"}), f"{NAME}'face-mesh'"),
+    "a line": (modalities(**{"face\n": "f"}), f"{NAME}'face\\n'"),
+    "path": (modalities(**{"../face": "f"}), f"{NAME}'../face'"),
+    "41 letters": (modalities(**{"f" * 41: "f"}), f"{NAME}'{'f' * 41}'"),
+    "no name": (modalities(**{"": "f"}), f"{NAME}''"),
+    "none": ({"modalities": {}}, "modalities: must be 1 to 8, but are 0"),
+    "nine": (modalities(**{f"m_{letter}": letter for letter in "bcdefg"}), "modalities: must be 1 to 8, but are 9"),
+    "list": ({"modalities": ["text"]}, "modalities: must be a mapping of keys to values, but is ['text']"),
+    "letter alone": ({"modalities__text": "t"}, "modalities.text: must be a mapping of keys to values, but is 't'"),
+    "large letter": (modalities(face="F"), f"modalities.face.letter: {LETTER}'F'"),
+    "two letters": (modalities(face="fa"), f"modalities.face.letter: {LETTER}'fa'"),
+    "a letter and a line": (modalities(face="f\n"), f"modalities.face.letter: {LETTER}'f\\n'"),
+    "another alphabet": (modalities(face="ф"), f"modalities.face.letter: {LETTER}'ф'"),
+    "digit": (modalities(face="1"), f"modalities.face.letter: {LETTER}'1'"),
+    "no text": (modalities(face=1), "modalities.face.letter: must be a valid string, but is 1"),
+    "letter twice": (modalities(face="v"), "modalities: letters must differ, but 'v' is that of video and face"),
+    "unknown setting": ({"modalities__text__longest": 9}, "modalities.text.longest: unknown key (its value is 9)"),
+    "positions": (
+        {"modalities__text__positions": 1.5},
+        "modalities.text.positions: must be less than or equal to 1, but is 1.5",
+    ),
+    "no positions": ({"modalities__text__positions": 0}, "modalities.text.positions: must be greater than 0, but is 0"),
+    "dropout": ({"modalities__text__dropout": 1.0}, "modalities.text.dropout: must be less than 1, but is 1.0"),
+    "standardise": (
+        {"modalities__audio__standardise": "no"},
+        "modalities.audio.standardise: must be a valid boolean, but is 'no'",
+    ),
+    "unknown letter": ({"variants": ["self_tva", "self_tx"]}, f"variants: 'self_tx' {ORDER} 'tva', but has 'tx'"),
+    "other order": ({"variants": ["self_tva", "self_at"]}, f"variants: 'self_at' {ORDER} 'tva', but has 'at'"),
+    "order of the section": (
+        {"modalities": dict(reversed(COMMITTED["modalities"].items())), "variants": ["self_avt", "self_ta"]},
+        f"variants: 'self_ta' {ORDER} 'avt', but has 'ta'",
+    ),
+    "a fourth one's place": (
+        modalities(face="f") | {"variants": ["self_ft"]},
+        f"variants: 'self_ft' {ORDER} 'tvaf', but has 'ft'",
+    ),
+    "letter twice in a variant": (
+        {"variants": ["self_tt"]},
+        "variants: 'self_tt' must name its modalities by different lower-case letters, but has 'tt'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_MODALITIES)
+def test_wrong_modalities_are_said(name, tmp_path):
+    changes, message = WRONG_MODALITIES[name]
+    assert said(changed(COMMITTED, changes), tmp_path) == message
+
+
+def test_other_modalities_than_the_papers(tmp_path):
+    own = {"face": {"letter": "z"}, "eeg_2": {"letter": "b"}}
+    headline = {"attention": "self", "modalities": "b"}
+    changes = {"modalities": own, "variants": ["cross_zb", "self_b"], "headline": headline}
+    assert load(changed(COMMITTED, changes), tmp_path).letters == "zb"
+
+
+WRONG_SETTINGS = {
+    "unknown fusion": (
+        {"gated": {}},
+        "fusions: keys must be fusions, cross, self, cross_nosp, self_nosp, crossself, but one is 'gated'",
+    ),
+    "unknown setting": ({"cross": {"hads": 4}}, "fusions.cross.hads: unknown key (its value is 4)"),
+    "text for a number": ({"cross": {"heads": "4"}}, "fusions.cross.heads: must be a valid integer, but is '4'"),
+    "true for a number": ({"cross": {"heads": True}}, "fusions.cross.heads: must be a valid integer, but is True"),
+    "no heads": ({"cross": {"heads": 0}}, "fusions.cross.heads: must be greater than or equal to 1, but is 0"),
+    "dropout": (
+        {"self_nosp": {"attention_dropout": 1.0}},
+        "fusions.self_nosp.attention_dropout: must be less than 1, but is 1.0",
+    ),
+    "heads that do not divide": (
+        {"cross": {"heads": 7}},
+        "fusions.cross.heads must divide the model width 2 × hidden = 120, but is 7",
+    ),
+    "of a fusion that is not trained": (
+        {"self_nosp": {"heads": 9}},
+        "fusions.self_nosp.heads must divide the model width 2 × hidden = 120, but is 9",
+    ),
+    "list": ({"cross": [4]}, "fusions.cross: must be a mapping of keys to values, but is [4]"),
+    "nothing": ({"cross": None}, "fusions.cross: must be a mapping of keys to values, but is None"),
+    "a number as a key": ({"cross": {4: 4}}, "fusions.cross.4: Keys should be strings, but is 4"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_SETTINGS)
+def test_wrong_settings_of_fusions_are_said(name, tmp_path):
+    sections, message = WRONG_SETTINGS[name]
+    with_pooling = [variant for variant in COMMITTED["variants"] if not variant.endswith("nosp")]
+    assert said(changed(COMMITTED, {"fusions": sections, "variants": with_pooling}), tmp_path) == message
+
+
+def test_a_setting_is_the_fusions_own_else_its_default_else_that_of_model(tmp_path, fusion_file):
+    fusion_file("def build(modalities, width, *, heads: Size, hidden: int = 3, kind: str = 'sum', size: Size): ...")
+    config = load(changed(COMMITTED, {"fusions": {"gated": {"size": 5}, "cross": {"heads": 4}}}), tmp_path)
+    assert config.settings("gated") == {"heads": 6, "hidden": 3, "kind": "sum", "size": 5}
+    assert config.settings("cross") == {"heads": 4, "attention_dropout": 0.1}
+    assert config.settings("self") == {"heads": 6, "attention_dropout": 0.1}
+
+
+def test_heads_of_model_that_no_fusion_takes_need_not_divide_the_width(tmp_path):
+    own = {name: {"heads": 6} for name in ("self", "cross")}
+    changes = {"model__heads": 7, "fusions": own, "variants": ["self_tva", "cross_tva"]}
+    assert load(changed(COMMITTED, changes), tmp_path).settings("self")["heads"] == 6
+
+
+def test_a_setting_that_nothing_says_is_missing(tmp_path, fusion_file):
+    fusion_file("def build(modalities, width, *, heads: Size, gates: Size): ...")
+    document = changed(COMMITTED, {"variants": [*COMMITTED["variants"], "gated_tv"]})
+    assert said(document, tmp_path) == "fusions.gated.gates: this key is missing"
+    load(changed(document, {"fusions": {"gated": {"gates": 2}}}), tmp_path)
+
+
+def test_a_value_of_model_that_a_fusion_does_not_take_is_said_with_its_key(tmp_path, fusion_file):
+    fusion_file("def build(modalities, width, *, heads: Literal[1, 2]): ...")
+    document = changed(COMMITTED, {"variants": [*COMMITTED["variants"], "gated_tv"]})
+    assert said(document, tmp_path) == "model.heads: must be 1 or 2, but is 6"
 
 
 def test_all_mistakes_are_said_at_once(tmp_path):
@@ -224,8 +420,8 @@ OVERRIDES = {
     "seeds=[1,2,3,4]": ["+- 4"],
     "model.hidden=90": ["-  hidden: 60", "+  hidden: 90"],
     "corpus.root=/data": [
-        "-  root: # null, or the folder of published_folds",
-        "+  root: /data # null, or the folder of published_folds",
+        "-  root: # null, or the corpus's folder",
+        "+  root: /data # null, or the corpus's folder",
     ],
     "corpus.synthetic.seed=1": ["-    seed: 2022", "+    seed: 1"],
 }
@@ -241,11 +437,10 @@ def test_an_override_changes_one_line(override, tmp_path):
 
 
 WRONG_ENTRIES = {
-    "builder": ({"builder": "self_attentoin"}, r"FUSIONS\['self'\]: builder must be .*, but 'self_attentoin' is none"),
     "against nothing known": ({"against": ("selff",)}, r"against must be .*, but is \('selff',\)"),
     "against text": ({"against": "cross"}, "against must be a tuple"),
     "against itself": ({"against": ("self",)}, "against must be a tuple of other fusions"),
-    "label": ({"label": "Cross"}, "label must be its own, but 'Cross' is another fusion's too"),
+    "label": ({"label": "Cross"}, r"FUSIONS\['cross'\]: label must be its own, but 'Cross' is another fusion's too"),
 }
 
 
@@ -264,6 +459,83 @@ def test_a_wrong_name_in_the_registry_is_said(monkeypatch):
         variants.check()
 
 
+FILE = "stages/train/fusions/gated.py: "
+ANNOTATION = (
+    "its annotation must be one of bool, float, int, str, Size, Count, Probability, Share or Literal[…], but is "
+)
+CONSTANT = "must be a number, text, True, False or None, but is "
+BUILD = "build must be build(modalities, width, *, settings …), but is "
+ANOTHER_NAME = "a setting must have another name: this one is pydantic's"
+WRONG_FILES = {
+    "no build": (
+        "def biuld(modalities, width): ...",
+        "must define a function build(modalities, width, *, settings …), but does not",
+    ),
+    "no Python": ("def build(\n", "must be Python, but: '(' was never closed (gated.py, line 1)"),
+    "no text": (
+        b"\xff",
+        "must be Python, but: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+    ),
+    "a nul": ("\0", "must be Python, but: source code string cannot contain null bytes"),
+    "too deep": ("(" * 300, "must be Python, but: too many nested parentheses (gated.py, line 1)"),
+    "settings that are not keyword-only": (
+        "def build(modalities, width, heads: Size): ...",
+        f"{BUILD}build(modalities, width, heads: Size)",
+    ),
+    "any settings": ("def build(m, w, **settings): ...", f"{BUILD}build(m, w, **settings)"),
+    "not annotated": ("def build(m, w, *, heads=6): ...", f"build: heads: {ANNOTATION}missing"),
+    "another type": ("def build(m, w, *, heads: list[int]): ...", f"build: heads: {ANNOTATION}list[int]"),
+    "a type of another module": ("def build(m, w, *, heads: plan.Size): ...", f"build: heads: {ANNOTATION}plan.Size"),
+    "a type in quotes": ("def build(m, w, *, heads: 'Size'): ...", f"build: heads: {ANNOTATION}'Size'"),
+    "a choice of names": ("def build(m, w, *, kind: Literal[SUM, 'mean']): ...", f"build: kind: {CONSTANT}SUM"),
+    "a choice of lists": ("def build(m, w, *, kind: Literal[[1]]): ...", f"build: kind: {CONSTANT}[1]"),
+    "a choice of bytes": ("def build(m, w, *, kind: Literal[b'a']): ...", f"build: kind: {CONSTANT}b'a'"),
+    "a default that is computed": ("def build(m, w, *, heads: Size = 2 * 3): ...", f"build: heads: {CONSTANT}2 * 3"),
+    "a default that is a list": ("def build(m, w, *, heads: Size = []): ...", f"build: heads: {CONSTANT}[]"),
+    "a default out of range": (
+        "def build(m, w, *, dropout: Probability = 1.0): ...",
+        "build: dropout: its default must be less than 1, but is 1.0",
+    ),
+    "a default of another type": (
+        "def build(m, w, *, heads: Size = None): ...",
+        "build: heads: its default must be a valid integer, but is None",
+    ),
+    "a default that is not chosen from": (
+        "def build(m, w, *, kind: Literal['sum', 'mean'] = 'max'): ...",
+        "build: kind: its default must be 'sum' or 'mean', but is 'max'",
+    ),
+    "a field's name": ("def build(m, w, *, model_dump: Size): ...", f"build: model_dump: {ANOTHER_NAME}"),
+    "a hidden name": ("def build(m, w, *, _heads: Size): ...", f"build: _heads: {ANOTHER_NAME}"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_a_wrong_file_of_a_fusion_is_said(name, fusion_file):
+    content, message = WRONG_FILES[name]
+    fusion_file(content)
+    with pytest.raises(UserError) as error:
+        variants.check()
+    assert str(error.value) == FILE + message
+
+
+def test_a_fusion_without_a_file_is_said(fusion_file):
+    with pytest.raises(UserError) as error:
+        variants.check()
+    assert str(error.value) == f"{FILE}this file must define the fusion 'gated', but is missing"
+
+
+def test_a_fusions_file_is_read_but_not_run(fusion_file, tmp_path):
+    fusion_file(
+        f"open({str(tmp_path / 'run')!r}, 'w')\n"
+        "def build(modalities, width, *, a: bool = True, b: float = -1, c: Literal[1, 'x', None] = None, d: Share): ..."
+    )
+    variants.check()
+    assert not (tmp_path / "run").exists()
+    fields = fusion_settings.model("gated").model_fields
+    assert {name: field.default for name, field in fields.items() if name != "d"} == {"a": True, "b": -1.0, "c": None}
+    assert fusion_settings.required("gated") == {"d"}
+
+
 def test_no_file(tmp_path):
     with pytest.raises(UserError, match="is missing: run stages from the repository's root"):
         params.load(tmp_path / "params.yaml")
@@ -275,5 +547,5 @@ def test_a_stage_says_it_without_a_traceback(study):
     for module in (*(f"stages.{stage}" for stage in stages), "tools.check_params"):
         done = study.run("python", "-m", module)
         assert done.returncode == 1
-        assert done.stderr == "error: params.yaml: model: heads must divide the model width 2 × hidden = 12, but is 7\n"
+        assert done.stderr == "error: params.yaml: model.heads must divide the model width 2 × hidden = 12, but is 7\n"
     assert not (study.folder / "data").exists()

@@ -72,9 +72,10 @@ def test_from_nothing_the_same_bytes_come_out(repository):
     for name in ("data", "runs", "metrics", "plots", ".work", ".dvc/cache"):
         shutil.rmtree(repository.folder / name)
     again = ran(repository.ok("dvc", "repro"))
-    assert {"prepare", "train@self_tva-1", "train@cross_tva-1", "aggregate", "ttest", "confusion", "headline"} <= set(
-        again
-    )
+    # Not split: its folds are the corpus's own, a file that DVC has again by then.
+    prepared = {"plan", "corpus", "features@text", "features@video", "features@audio"}
+    scored = {"aggregate", "ttest", "confusion", "headline"}
+    assert set(again) == prepared | {"train@self_tva-1", "train@cross_tva-1"} | scored
     assert repository.ok("git", "status", "--porcelain") == ""
 
 

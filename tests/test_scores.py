@@ -1,5 +1,8 @@
 """Scores and tables against hand-worked numbers."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from stages.aggregate import __main__ as aggregate
 from stages.aggregate import papers_tables
-from stages.common import features, predictions, scores, tables, variants
-from stages.confusion.__main__ import groups
+from stages.common import corpus, features, predictions, scores, tables, variants
+from stages.confusion import __main__ as confusion
+from stages.headline import __main__ as headline
+from stages.ttest import __main__ as ttest
+from tests.conftest import make_up
 
 CLASSES = ["a", "b", "c"]
 
@@ -64,14 +71,13 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
     probabilities = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]], np.float32)
     folder = predictions.folder("self_t", 5)
     folder.mkdir(parents=True)
-    corpus = features.Features(
-        meta=features.Meta(corpus="made up", classes=CLASSES, longest={}),
+    made_up = features.Features(
+        meta=corpus.Meta(corpus="made up", classes=CLASSES, modalities=["text"]),
         utterance_id=np.array(["y", "other", "x"]),
         label=np.array([2, 0, 1]),
         sequences={},
-        embedding=np.zeros((1, 1)),
     )
-    predictions.write(folder, predictions.table(corpus, 2, np.array([2, 0]), probabilities))
+    predictions.write(folder, predictions.table(made_up, 2, np.array([2, 0]), probabilities))
     read = predictions.read("self_t", 5, CLASSES)
     assert read[["variant", "seed", "fold", "utterance_id", "actual", "predicted"]].values.tolist() == [
         ["self_t", 5, 2, "x", "b", "b"],
@@ -97,7 +103,7 @@ def study_scores() -> pd.DataFrame:
 
 
 def test_table_1_by_hand():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, None)
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, None, "tva")
     assert list(table["variant"]) == ["self_t", "cross_tva", "self_tva"] * 2  # the paper's order, and no Cross+Self
     assert list(table["metric"]) == ["balanced_accuracy"] * 3 + ["accuracy"] * 3
     assert list(table["best"]) == [False, False, True] * 2  # nothing is compared with self_t
@@ -115,18 +121,83 @@ def test_table_1_by_hand():
 
 
 def test_table_2_has_the_largest_combination_and_all_fusions():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 2, None)
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 2, None, "tva")
     assert list(table["variant"]) == ["cross_tva", "self_tva", "crossself_tva"] * 2
     assert list(table["best"]) == [False, True, False] * 2
 
 
 def test_the_papers_numbers_stand_beside_iemocaps():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, papers_tables.read_published())
+    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, papers_tables.read_published(), "tva")
     row = table[(table["variant"] == "cross_tva") & (table["metric"] == "accuracy")].iloc[0]
     assert (row["paper_mean"], row["paper_std"]) == (0.636, 0.017)  # Table 2 prints .012 for the same cell
     assert row["difference"] == pytest.approx(0.42 - 0.636)
     assert ".420 ± .028 (.636 ± .017; -21.6)" in papers_tables.as_markdown(table, 1, "IEMOCAP")
     assert len(table) == 6
+
+
+def row_names(markdown: str) -> list[str]:
+    """The first column of a page's table."""
+    lines = [line for line in markdown.splitlines() if line.startswith("| ")]
+    return [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
+
+
+def test_tables_of_other_modalities_follow_the_order_of_their_letters():
+    values = {"self_b": 0.3, "cross_zb": 0.4, "self_zb": 0.5, "self_z": 0.2, "cross_zbe": 0.6, "cross_ze": 0.1}
+    rows = [(name, 1, 1, value, value) for name, value in values.items()]
+    runs = pd.DataFrame(rows, columns=["variant", "fold", "seed", "accuracy", "balanced_accuracy"])
+    summary = papers_tables.summarise(runs)
+    first, second = (papers_tables.arrange(summary, number, None, "zbe") for number in (1, 2))
+    assert list(first["variant"])[:6] == ["self_z", "self_b", "cross_zb", "self_zb", "cross_ze", "cross_zbe"]
+    assert list(second["variant"]) == ["cross_zbe"] * 2
+    text = papers_tables.as_markdown(first, 1, "made up")
+    assert row_names(text) == ["Z", "B", "Z+B", "Z+E", "Z+B+E"]
+    assert "| Z+B | .400 | **.500** | .400 | **.500** |" in text
+    assert "| Cross | .600 | .600 |" in papers_tables.as_markdown(second, 2, "made up")
+    other = papers_tables.arrange(summary, 1, papers_tables.read_published(), "zbe")  # the paper has no such modality
+    assert other["paper_mean"].isna().all()
+    assert "(" not in papers_tables.as_markdown(other, 1, "IEMOCAP").splitlines()[-1]
+
+
+def test_combinations_are_ordered_by_their_number_and_then_by_letters():
+    names = ["cross_zbe", "self_e", "self_be", "self_zb", "cross_zb", "self_z", "cross_ze"]
+    assert variants.combinations(names, "zbe") == ["z", "e", "zb", "ze", "be", "zbe"]
+    assert variants.combinations(["self_a", "cross_tva", "self_va", "self_t"], "tva") == ["t", "a", "va", "tva"]
+
+
+@pytest.mark.parametrize("classes", [["no", "yes"], [f"class {i}" for i in range(30)]], ids=len)
+def test_the_stages_after_the_training_take_any_classes_and_letters(classes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_up(
+        classes,
+        {1: np.arange(15), 2: np.arange(15, 30)},
+        modalities={"face": {"letter": "z"}, "eeg": {"letter": "b"}},
+        variants=["self_z", "cross_zb", "self_zb"],
+        seeds=[1, 2],
+        headline={"attention": "self", "modalities": "zb"},
+    )
+    for stage in (aggregate, headline, ttest, confusion):
+        stage.main()
+    runs = pd.read_csv("metrics/scores.csv")
+    actual, predicted = (
+        pd.read_parquet("runs/self_zb/seed2/predictions.parquet").query("fold == 2")[name]
+        for name in ("actual", "predicted")
+    )
+    row = runs.query("variant == 'self_zb' and fold == 2 and seed == 2").iloc[0]
+    assert row["accuracy"] == (actual == predicted).mean()
+    assert [row[f"recall_{name}"] for name in classes] == pytest.approx(
+        [(predicted[actual == name] == name).mean() for name in classes], nan_ok=True
+    )
+    own = runs[runs["variant"] == "self_zb"]
+    summary = json.loads(Path("metrics/headline.json").read_text())
+    assert summary["accuracy"]["mean"] == pytest.approx(own["accuracy"].mean())
+    assert list(summary["recall"]) == classes
+    for number, names in ((1, ["Z", "Z+B"]), (2, ["Cross", "Self"])):
+        assert row_names(Path(f"metrics/table{number}.md").read_text()) == names
+    compared = pd.read_csv("metrics/ttest.csv")
+    assert set(zip(compared["a"], compared["b"], strict=True)) == {("self_zb", "cross_zb")}
+    assert len(compared) == 2 + len(classes)
+    drawn = {path.name for path in Path("plots/confusion").iterdir()}
+    assert drawn == {"z.png", "z_fold1.png", "zb.png", "zb_fold1.png"}
 
 
 def test_pairs_are_what_the_fusions_are_tested_against():
@@ -141,7 +212,7 @@ def test_pairs_are_what_the_fusions_are_tested_against():
 
 def test_confusion_matrices_are_grouped_as_the_papers():
     names = ["self_t", "cross_tv", "self_tv", "self_tva_nosp", "cross_tva_nosp", "crossself_tva", "self_tva"]
-    assert groups(names) == {
+    assert confusion.groups(names) == {
         "t": ["self_t"],
         "tv": ["self_tv", "cross_tv"],
         "tva": ["self_tva"],

@@ -20,13 +20,19 @@ Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 MOST_MODALITIES = 8
 
 
-class Frames(Section):
-    """A modality of the synthetic corpus made of feature vectors."""
+class Audio(Section):
+    """The audio of the synthetic corpus."""
 
     features: Size = 16
     """Features a frame."""
-    longest: Annotated[Size, Field(ge=2)]
+    longest: Annotated[Size, Field(ge=2)] = 10
     """Frames of the longest utterance."""
+
+
+class Video(Audio):
+    """The video of the synthetic corpus."""
+
+    longest: Annotated[Size, Field(ge=2)] = 4
 
 
 class Words(Section):
@@ -49,8 +55,8 @@ class Synthetic(Section):
     """How strongly classes differ: 0 not at all, 1 about as hard as IEMOCAP, more is easier."""
     interaction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the class information that lies in the relation of text and vision, not in either alone."""
-    audio: Frames = Frames(longest=10)
-    video: Frames = Frames(longest=4)
+    audio: Audio = Audio()
+    video: Video = Video()
     text: Words = Words()
 
 
@@ -103,7 +109,14 @@ class Split(Section):
 class Modality(plan.Entry):
     """A modality: its letter in the variants' names, and how its sequences enter the model."""
 
-    letter: Annotated[str, Field(pattern="^[a-z]$")]
+    letter: str
+
+    @field_validator("letter")
+    @classmethod
+    def _one_letter(cls, letter: str) -> str:
+        if not re.fullmatch("[a-z]", letter):
+            raise ValueError("must be one lower-case letter, a to z")
+        return letter
 
 
 class ModelParams(plan.Sizes):
@@ -198,8 +211,8 @@ class Params(Section):
 
     variants: Annotated[list[str], Field(min_length=1, max_length=1000)]
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000)]
-    modalities: Annotated[dict[str, Modality], Field(min_length=1, max_length=MOST_MODALITIES)]
-    """By name; the order of their letters in the variants' names."""
+    modalities: dict[str, Modality]
+    """By name; their order is that of their letters in the variants' names."""
     corpus: Corpus
     split: Split
     model: ModelParams = ModelParams()
@@ -213,29 +226,26 @@ class Params(Section):
     @field_validator("modalities")
     @classmethod
     def _names_and_letters(cls, modalities: dict[str, Modality]) -> dict[str, Modality]:
-        for name in modalities:
+        if not 1 <= len(modalities) <= MOST_MODALITIES:
+            raise ValueError(f"must be 1 to {MOST_MODALITIES}, but are {len(modalities)}")
+        named: dict[str, str] = {}
+        for name, modality in modalities.items():
             if not re.fullmatch("[a-z][a-z0-9_]{0,39}", name):
                 raise ValueError(
-                    f"a name must be up to 40 lower-case letters, digits and '_', the first a letter, but is {name!r}"
+                    "a name must be up to 40 lower-case letters, digits and _, the first a letter, "
+                    f"but is {short(name)}"
                 )
-        letters = [modality.letter for modality in modalities.values()]
-        for letter, count in Counter(letters).items():
-            if count > 1:
-                raise ValueError(f"each must have a letter of its own, but {letter!r} is the letter of {count}")
+            other = named.setdefault(modality.letter, name)
+            if other != name:
+                raise ValueError(f"letters must differ, but {modality.letter!r} is that of {other} and {name}")
         return modalities
 
     @field_validator("fusions")
     @classmethod
-    def _known_settings(cls, sections: dict[str, dict]) -> dict[str, dict]:
-        for fusion, own in sections.items():
+    def _known_fusions(cls, sections: dict[str, dict]) -> dict[str, dict]:
+        for fusion in sections:
             if fusion not in variants.FUSIONS:
-                raise ValueError(f"must be of fusions of {', '.join(variants.FUSIONS)}, but {fusion!r} is none")
-            try:
-                fusion_settings.model(fusion).model_validate(own)
-            except ValidationError as error:
-                for wrong in error.errors():
-                    if wrong["type"] != "missing":  # perhaps `model` has it
-                        raise ValueError(_explain(wrong, fusion)) from None
+                raise ValueError(f"keys must be fusions, {', '.join(variants.FUSIONS)}, but one is {short(fusion)}")
         return sections
 
     @field_validator("seeds")
@@ -247,37 +257,41 @@ class Params(Section):
     @field_validator("variants")
     @classmethod
     def _known_variants(cls, names: list[str]) -> list[str]:
-        _distinct(names)
         for name in names:
             variants.parse(name)
+        _distinct(names)
         return names
 
     @model_validator(mode="after")
     def _modalities_known(self) -> "Params":
-        letters = self.letters
         for name in self.variants:
             own = variants.parse(name).modalities
-            known = "".join(letter for letter in letters if letter in own)
-            if known != own:
-                what = f"write them {known!r}" if sorted(known) == sorted(own) else f"{letters!r} are those there"
+            if own != "".join(letter for letter in self.letters if letter in own):
                 raise ValueError(
-                    f"variants: {name!r} must name its modalities by letters of `modalities`, in their order, but has "
-                    f"{own!r}: {what}"
+                    f"variants: {name!r} must name modalities by the letters of `modalities`, in their order "
+                    f"{self.letters!r}, but has {own!r}"
                 )
         return self
 
     @model_validator(mode="after")
     def _settings_hold(self) -> "Params":
-        width = 2 * self.model.hidden
-        for fusion in dict.fromkeys(variants.parse(name).fusion for name in self.variants):
+        trained = [variants.parse(name).fusion for name in self.variants]
+        for fusion in dict.fromkeys([*self.fusions, *trained]):
             try:
-                heads = self.settings(fusion).get("heads")
+                settings = self.settings(fusion)
             except ValidationError as error:
-                raise ValueError(_explain(error.errors()[0], "fusions", fusion)) from None
-            if heads and width % heads:
-                place = f"fusions.{fusion}.heads" if "heads" in self.fusions.get(fusion, {}) else "model.heads"
-                raise ValueError(f"{place} must divide the model width 2 × hidden = {width}, but is {heads}")
+                wrong = error.errors()[0]
+                raise ValueError(_explain(wrong, *self._section(fusion, wrong["loc"][0]))) from None
+            heads, width = settings.get("heads"), 2 * self.model.hidden
+            if isinstance(heads, int) and (heads < 1 or width % heads):
+                place = ".".join(self._section(fusion, "heads"))
+                raise ValueError(f"{place}.heads must divide the model width 2 × hidden = {width}, but is {heads}")
         return self
+
+    def _section(self, fusion: str, setting: str) -> tuple[str, ...]:
+        """The section that a fusion's setting is from, or should be in."""
+        own = setting in self.fusions.get(fusion, {}) or not hasattr(self.model, setting)
+        return ("fusions", fusion) if own else ("model",)
 
     @model_validator(mode="after")
     def _headline_trained(self) -> "Params":
@@ -306,8 +320,8 @@ class Params(Section):
             for name in pair:
                 if name not in self.variants:
                     raise ValueError(
-                        f"compare.pairs must name two of the study's variants each, but {name!r} of "
-                        f"[{', '.join(pair)}] is not among {', '.join(self.variants)}"
+                        f"compare.pairs must name two of the study's variants each, but {short(name)} is not among "
+                        f"{', '.join(self.variants)}"
                     )
             if frozenset(pair) in seen or pair[0] == pair[1]:
                 raise ValueError(
@@ -329,11 +343,11 @@ class Params(Section):
         """The modalities' letters, in order."""
         return "".join(modality.letter for modality in self.modalities.values())
 
-    def settings(self, fusion: str) -> dict[str, int | float | bool | str]:
-        """A fusion's settings: its own in `fusions`, else those of `model` by the same name, else their defaults."""
-        shared = {name: getattr(self.model, name, None) for name in fusion_settings.required(fusion)}
-        known = {name: value for name, value in shared.items() if value is not None}
-        return fusion_settings.model(fusion).model_validate(known | self.fusions.get(fusion, {})).model_dump()
+    def settings(self, fusion: str) -> dict[str, int | float | bool | str | None]:
+        """A fusion's settings: those in `fusions`, else their defaults, else those of `model` by the same name."""
+        model, sizes = fusion_settings.model(fusion), self.model.model_dump()
+        shared = {name: sizes[name] for name in sizes if name in fusion_settings.required(fusion)}
+        return model.model_validate(shared | self.fusions.get(fusion, {})).model_dump()
 
 
 def load(path: Path = PATH) -> Params:
@@ -358,12 +372,13 @@ def _explain(error: dict, *sections: str) -> str:
     # Branches of a union ("int", "literal['auto']") are no keys of the file.
     parts = [*sections, *error["loc"]]
     key = ".".join(str(part) for part in parts if str(part).isidentifier() or isinstance(part, int))
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    message = re.sub("valid dictionary( or instance of [A-Za-z]+)?$", "mapping of keys to values", message)
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown key (its value is {short(error['input'])})"
     if error["type"] == "missing":
         return f"{key}: this key is missing"
-    if not (error["type"] == "value_error" and "but " in message):  # ours say what is wrong
+    if not (error["type"] == "value_error" and ("but " in message or not parts)):  # ours say what is wrong
         message = f"{message}, but is {short(error['input'])}"
     return f"{key}: {message}" if key else message
 

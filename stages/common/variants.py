@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stages.common import fusion_settings
-from stages.common.errors import UserError
+from stages.common.errors import UserError, short
 
 COLOURS = ("#cc78bc", "#029e73", "#d55e00", "#949494")
 MARKERS = ("P", "X", "*", "<", ">", "h", "p")
@@ -38,27 +38,9 @@ class Fusion:
 FUSIONS = {
     "cross": Fusion(label="Cross", colour="#de8f05", marker="s"),
     "self": Fusion(label="Self", at_least=1, against=("cross",), colour="#0173b2", marker="o"),
-    "cross_nosp": Fusion(
-        label="Cross-noSP",
-        table=2,
-        against=("cross",),
-        colour="#ca9161",
-        marker="^",
-    ),
-    "self_nosp": Fusion(
-        label="Self-noSP",
-        table=2,
-        against=("cross_nosp", "self"),
-        colour="#56b4e9",
-        marker="v",
-    ),
-    "crossself": Fusion(
-        label="Cross+Self",
-        table=2,
-        against=("self", "cross"),
-        colour="#000000",
-        marker="D",
-    ),
+    "cross_nosp": Fusion(label="Cross-noSP", table=2, against=("cross",), colour="#ca9161", marker="^"),
+    "self_nosp": Fusion(label="Self-noSP", table=2, against=("cross_nosp", "self"), colour="#56b4e9", marker="v"),
+    "crossself": Fusion(label="Cross+Self", table=2, against=("self", "cross"), colour="#000000", marker="D"),
 }
 
 
@@ -115,21 +97,20 @@ def parse(name: str) -> Variant:
     ValueError
         If the fusion or the modalities are not known, or the fusion needs more modalities; the message says which.
     """
-    base, _, rest = name.partition("_")
-    modalities, _, option = rest.partition("_")
-    fusion = f"{base}_{option}" if option else base
+    base, *rest = name.split("_", 2)
+    fusion, modalities = "_".join([base, *rest[1:]]), "".join(rest[:1])
     if fusion not in FUSIONS:
         raise ValueError(
-            f"{name!r} must begin with a fusion mechanism and may end with its option, one of "
-            f"{', '.join(FUSIONS)}, but {fusion!r} is none"
+            f"{short(name)} must begin with a fusion mechanism and may end with its option, one of "
+            f"{', '.join(FUSIONS)}, but {short(fusion)} is none"
         )
     if not re.fullmatch("[a-z]+", modalities) or len(set(modalities)) < len(modalities):
-        raise ValueError(f"{name!r} must name its modalities by different lower-case letters, but has {modalities!r}")
-    if len(modalities) < FUSIONS[fusion].at_least:
         raise ValueError(
-            f"{name!r}: {fusion} needs at least {FUSIONS[fusion].at_least} modalities, "
-            f"but {modalities!r} has {len(modalities)}"
+            f"{short(name)} must name its modalities by different lower-case letters, but has {short(modalities)}"
         )
+    fewest = FUSIONS[fusion].at_least
+    if len(modalities) < fewest:
+        raise ValueError(f"{name!r}: {fusion} must have at least {fewest} modalities, but has {modalities!r}")
     return Variant(name=name, fusion=fusion, modalities=modalities)
 
 
