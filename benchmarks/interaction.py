@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.common import corpus as corpora
 from stages.common import features, params, predictions, scores
+from stages.common.records import RunId
 from stages.corpus import synthetic
+from stages.features import synthetic as synthetic_features
+from stages.plan.__main__ import make
 from stages.split import schemes
 from stages.train import protocol
 
@@ -24,22 +28,33 @@ def main() -> None:
     config = params.load()
     with tempfile.TemporaryDirectory() as root:
         for interaction in INTERACTIONS:
-            changed = config.corpus.synthetic.model_copy(update={"utterances": UTTERANCES, "interaction": interaction})
-            synthetic.write(config.corpus.model_copy(update={"synthetic": changed}), Path(root, str(interaction)))
+            write(config.corpus, interaction, Path(root, str(interaction)))
         jobs = list(product([root], INTERACTIONS, VARIANTS, range(1, FOLDS + 1)))
         with ProcessPoolExecutor() as pool:
             table = pd.DataFrame(pool.map(accuracy, jobs))
     print(table.pivot_table(index="variant", columns="interaction", values="accuracy", sort=False).round(3))
 
 
+def write(corpus: params.Corpus, interaction: float, folder: Path) -> None:
+    """Generate a corpus and its features."""
+    changed = corpus.synthetic.model_copy(update={"utterances": UTTERANCES, "interaction": interaction})
+    corpus = corpus.model_copy(update={"synthetic": changed})
+    synthetic.write(corpus, folder / "corpus")
+    utterances = corpora.read_utterances(folder / "corpus")
+    for modality in ("text", "video"):
+        synthetic_features.write(corpus, modality, utterances, folder / "features" / modality)
+
+
 def accuracy(job: tuple[str, float, str, int]) -> dict:
+    """Of one run."""
     root, interaction, variant, fold = job
-    config, corpus = params.load(), features.read(Path(root, str(interaction)))
-    folds = schemes.random(features.read_utterances(Path(root, str(interaction))), config.split)
+    config, folder = params.load(), Path(root, str(interaction))
+    plan = make(variant, config)
+    corpus = features.read(plan.names, folder / "features", folder / "corpus")
+    folds = schemes.random(corpora.read_utterances(folder / "corpus"), config.split)
     rows = features.fold_rows(corpus, folds, fold)
-    ((_, run),) = protocol.train(variant, [(1, fold)], {fold: rows}, corpus, config)
-    test = rows["test"]
-    table = predictions.table(corpus, fold, test, run.probabilities)
+    ((_, run),) = protocol.train(plan, [RunId(1, fold)], {fold: rows}, corpus)
+    table = predictions.table(corpus, fold, rows["test"], run.probabilities)
     result = scores.scores(table, corpus.meta.classes)["accuracy"]
     return {"interaction": interaction, "variant": variant, "accuracy": result}
 

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from benchmarks.kills import begin_anew, contents
-from benchmarks.study import clone
+from benchmarks.repro import DVC, clone
 
-REPRO = [sys.executable, "-m", "dvc", "repro", "--quiet"]
+REPRO = [*DVC, "repro", "--quiet"]
 
 
 def main() -> None:

@@ -106,9 +106,9 @@ def note(counts: collections.Counter, signalled: str | None, output: str) -> Non
     counts["checkpoints or results found damaged"] += output.count("agree with its checksum")
 
 
-def begin_anew(study: Path) -> None:
-    """Remove all that a study writes, its caches included."""
-    for name in (*WRITTEN, "data", ".work", ".dvc/cache", ".dvc/tmp"):
+def begin_anew(study: Path, *, keep_work: bool = False) -> None:
+    """Remove all that a study writes, its caches included; `keep_work`: but for the runs in `.work/`."""
+    for name in (*WRITTEN, "data", *([] if keep_work else [".work"]), ".dvc/cache", ".dvc/tmp"):
         path = study / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

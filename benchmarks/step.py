@@ -1,6 +1,6 @@
 """`python -m benchmarks.step [variant …]`: a training step and an evaluation at the paper's sizes, against plain torch.
 
-Three models in one process, alternating: the plain one of `tests/oracle.py` (nn.Conv1d, nn.GRU and
+Three models in one process, alternating: the plain one of `stages/train/plain.py` (nn.Conv1d, nn.GRU and
 nn.MultiheadAttention, as the paper's authors would write it) in float64 and in float32, and the project's. All see the
 same batches of 32 made-up utterances of realistic lengths; a training step is forward, backward and Adam. Prints
 medians of the ratios to the project's times in the same round, and the peak memory that each adds, measured in a
@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from benchmarks import memory
 from benchmarks.published_corpus import Corpus, Sizes
-from stages.common import params, tables, variants
-from stages.train import model, optimiser
+from stages.common import params, tables
+from stages.plan.__main__ import make
+from stages.train import model, optimiser, plain
 from stages.train.engine import workers
 from stages.train.stack import Stack
-from tests.oracle import PlainModel
 
 VARIANTS = ("self_tva", "cross_tva", "crossself_tva", "self_a", "cross_ta")
 BATCH, CLASSES = 32, 7
@@ -84,7 +84,7 @@ class Runner:
 
     def __init__(self, variant: str, kind: str, *, runs: int = 1, sizes: Sizes | None = None, device: str = "cpu"):
         torch.manual_seed(0)
-        config, sizes = params.load().model, sizes or Sizes()
+        plan, sizes = make(variant, params.load()), sizes or Sizes()
         self.runs, self.device = runs, torch.device(device)
         self.kind, self.dtype = kind, torch.float64 if kind == "plain float64" else torch.float32
         shape = model.Shape(
@@ -93,49 +93,34 @@ class Runner:
             classes=CLASSES,
         )
         if kind == "project":
-            self.network = model.build(variant, shape, config).to(self.device)
+            self.network = model.build(plan, shape).to(self.device)
             self.stack = Stack(self.network)
             self.states = optimiser.fresh(self.stack.vector(self.network).repeat(runs, 1))
             generators = tuple(torch.Generator(self.device).manual_seed(run) for run in range(runs))
             self.stack.use(self.states.parameters, generators)
             self.steps = 0
         else:
-            self.network = PlainModel(
-                variant,
-                features=shape.features,
-                longest=shape.longest,
-                positions={
-                    name: round(shape.longest[name] * getattr(config.positions, name)) for name in ("audio", "video")
-                },
-                hidden=config.hidden,
-                heads=config.heads,
-                classifier=config.classifier,
-                classes=CLASSES,
-                attention_dropout=config.attention_dropout,
-                text_dropout=config.text_dropout,
-            ).to(self.device, self.dtype)
+            self.network = plain.Model(plan, shape).to(self.device, self.dtype)
             self.optimiser = torch.optim.Adam(self.network.parameters(), lr=1e-3)
-        names = [variants.MODALITIES[letter] for letter in variants.parse(variant).modalities]
         corpus = Corpus(np.arange(4 * BATCH) % CLASSES, sizes)
         self.labels = torch.from_numpy(corpus.labels[:BATCH]).to(self.device)
-        self.batches = [self._batch(corpus, number, names) for number in range(4)]
+        self.batches = [self._batch(corpus, number, plan.names) for number in range(4)]
 
     def _batch(self, corpus: Corpus, number: int, names: list[str]) -> dict:
-        """Padded values: [B, T, F], and for the project [R, T, B, F] with their lengths."""
+        """Padded values [B, T, F] and lengths [B]; for the project [R, T, B, F] and [R, B]."""
         utterances = [corpus.sequences(BATCH * number + i) for i in range(BATCH)]
         longest = {"audio": corpus.sizes.audio[0], "video": corpus.sizes.video[0], "text": corpus.sizes.text}
         batch = {}
         for name in names:
             sequences = [u[name] if name != "text" else corpus.embedding[u[name]] for u in utterances]
-            lengths = torch.tensor([len(s) for s in sequences])
+            lengths = torch.tensor([len(s) for s in sequences]).to(self.device)
             padded = torch.zeros(BATCH, longest[name], sequences[0].shape[1])
             for row, sequence in zip(padded, sequences, strict=True):
                 row[: len(sequence)] = torch.from_numpy(sequence)
             padded = padded.to(self.device, self.dtype)
-            batch[name] = padded
+            batch[name] = padded, lengths
             if self.kind == "project":
-                lengths = lengths.to(self.device).repeat(self.runs, 1)
-                batch[name] = padded.transpose(0, 1).repeat(self.runs, 1, 1, 1), lengths
+                batch[name] = padded.transpose(0, 1).repeat(self.runs, 1, 1, 1), lengths.repeat(self.runs, 1)
         return batch
 
     def train(self, number: int) -> None:

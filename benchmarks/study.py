@@ -9,10 +9,7 @@ two processes at once, and from the epochs that the default study's trainings to
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,13 +17,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.kills import begin_anew
 from benchmarks.published_corpus import parts
+from benchmarks.repro import clone, timed_repro
 from benchmarks.step import BATCH, Runner, allocate_for
 from stages.common import params, tables
 from stages.corpus.iemocap import CLASS_COUNTS
 
-ROOT = Path(__file__).parents[1]
 EPOCHS = 20
 """A run, where no study has been run to count them."""
 SEEDS, FOLDS = 10, 5
@@ -41,14 +37,6 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             epochs = run(Path(folder) / "study")
     project({variant: epochs.get(variant, EPOCHS) for variant in variants})
-
-
-def clone(folder: Path) -> None:
-    """Clone the default study; of what it writes nothing is there but the compiled loops."""
-    subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
-    for stage in ("prepare", "split", "train --variant self_t --seed 1"):  # builds the compiled loops
-        subprocess.run([sys.executable, "-m", *f"stages.{stage}".split()], cwd=folder, check=True, capture_output=True)
-    begin_anew(folder)
 
 
 def run(folder: Path) -> dict[str, float]:
@@ -73,28 +61,6 @@ def run(folder: Path) -> dict[str, float]:
     print(tables.markdown(pd.DataFrame([{"what": name, "seconds": f"{seconds:.0f}"} for name, seconds in rows])))
     runs = len(params.load().seeds) * FOLDS
     return (workers.groupby("variant")["epochs"].sum() / runs).to_dict()
-
-
-def timed_repro(folder: Path) -> tuple[float, dict[str, float]]:
-    """Wall time of `dvc repro`, and of each stage's own process by when DVC says that it starts and is done."""
-    command = [Path(sys.executable).with_name("dvc"), "repro"]
-    started = time.monotonic()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    stages, name, since = {}, "", 0.0
-    for line in process.stdout:
-        now = time.monotonic()
-        if line.startswith("Running stage '"):
-            name = line.split("'")[1]
-        elif line.startswith("> python -m"):
-            since = now
-        elif name and line.startswith(("Generating lock file", "Updating lock file")):
-            stages.setdefault(name, now - since)  # a stage that says nothing has ended by now
-            name = ""  # what follows is DVC's own
-        elif name and line.strip() and not line.startswith("Use `dvc"):
-            stages[name] = now - since  # a stage's own last line is printed when it is done
-    if process.wait():
-        sys.exit("error: dvc repro failed")
-    return time.monotonic() - started, stages
 
 
 def project(epochs: dict[str, float]) -> None:

@@ -2,8 +2,8 @@
 
 A run is taken as `EPOCHS` epochs over the training and development utterances of the corpus's fold; measured are a
 training step and an evaluation of a batch. On CUDA at the paper's sizes, on a CPU at those of the embedded corpus, by
-one thread: at the paper's sizes a CPU gains nothing by it. The plain model is that of
-`tests/oracle.py` in float32, one run at a time.
+one thread: at the paper's sizes a CPU gains nothing by it. The plain model is that of `stages/train/plain.py` in
+float32, one run at a time.
 """
 
 import argparse

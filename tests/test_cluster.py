@@ -15,7 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stages.common import params
 from stages.common.errors import UserError
+from stages.plan.__main__ import make
 from stages.train.engine import cluster as engine
 from stages.train.engine import work
 from tests.conftest import Study
@@ -32,7 +34,10 @@ def local(tmp_path_factory) -> Study:
     study = Study(tmp_path_factory.mktemp("local"))
     study.set(seeds=[1], train__together=1, train__checkpoint_seconds=0.5, train__ray__retries=3)
     study.ok("python", "-m", "stages.corpus")
+    for name in ("text", "video", "audio"):
+        study.ok("python", "-m", "stages.features", "--modality", name)
     study.ok("python", "-m", "stages.split")
+    study.ok("python", "-m", "stages.plan")
     study.ok(*COMMAND)
     study.set(train__engine="ray")
     return study
@@ -118,10 +123,10 @@ def test_a_cluster_writes_what_one_machine_does(study, local, cluster):
     assert study.outputs("cross_tv", 1) == local.outputs("cross_tv", 1)
 
 
-def test_a_lost_nodes_runs_go_on_elsewhere(study, local, cluster):
+def test_a_lost_nodes_runs_resume_elsewhere(study, local, cluster):
     study.set(train__ray__features="shared")
     process = study.start(*COMMAND)
-    while len(list(study.folder.glob(".work/*/*.checkpoint"))) < 2:  # so both nodes are at work
+    while len(list(study.folder.glob(".work/*/*.checkpoint"))) < 2:  # so both nodes train
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     cluster[1].kill()
@@ -131,7 +136,7 @@ def test_a_lost_nodes_runs_go_on_elsewhere(study, local, cluster):
     assert study.outputs("cross_tv", 1) == local.outputs("cross_tv", 1)
 
 
-def test_a_stage_that_is_killed_goes_on(study, local, cluster):
+def test_a_stage_that_is_killed_resumes(study, local, cluster):
     process = study.start(*COMMAND)
     while not list(study.folder.glob(".work/*/*.result")):
         assert process.poll() is None, process.communicate()
@@ -146,6 +151,7 @@ def test_a_stage_that_is_killed_goes_on(study, local, cluster):
 def test_mistakes_are_said(study, cluster):
     def errors(**changes) -> str:
         study.set(**changes)
+        study.ok("python", "-m", "stages.plan")
         done = study.run(*COMMAND)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
@@ -175,9 +181,13 @@ def test_a_missing_token_is_said(token, study, cluster, tmp_path):
 
 
 def test_a_node_with_other_software_is_refused():
+    own = make("cross_tv", params.load())
     with pytest.raises(UserError, match=r"all nodes must have the same software, but .* has torch .* and not 0.1$"):
-        engine._check(work.software() | {"torch": "0.1"})
-    engine._check(work.software())
+        engine._check(own, work.versions() | {"torch": "0.1"})
+    other = own.model_copy(update={"training_code": own.training_code | {"stages.train.model": "other"}})
+    with pytest.raises(UserError, match=r"but .* has stages.train.model [0-9a-f]{16} and not other$"):
+        engine._check(other, work.versions())
+    engine._check(own, work.versions())
 
 
 def test_no_cluster_is_said(study):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numba
 import pytest
 
+from stages.common import code
 from stages.train.kernels import compiled
 
 LOOPS = """
@@ -46,10 +47,11 @@ def project(tmp_path, monkeypatch):
         for module, text in texts.items():
             (folder / f"{module}.py").write_text(text)
             sys.modules.pop(module, None)
-        monkeypatch.setattr(compiled, "PROJECT", folder)
+        monkeypatch.setattr(code, "PROJECT", folder)
         monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         compiled._digest.cache_clear()
+        code._read.cache_clear()
         compiled._say.cache_clear()
         importlib.invalidate_caches()
         return importlib.import_module("loops").apply

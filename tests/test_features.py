@@ -307,7 +307,7 @@ MISTAKES = {
     "how it was made": (of("sound", made=None), "made must say how the features were made, but is None"),
     "id twice": (third(utterance_id="u0"), "utterance 'u0': utterance_id must be unique, but was there before"),
     "number for an id": (third(utterance_id=7), "utterance 7: utterance_id must be text of printable characters"),
-    "empty id": (third(utterance_id=""), "utterance '': utterance_id must not be empty"),
+    "empty id": (third(utterance_id=""), "utterance '': utterance_id must have 1 … 1000 characters"),
     "line break": (
         third(utterance_id="a\nb"),
         r"utterance 'a\\nb': utterance_id must be text of printable characters",

@@ -45,7 +45,7 @@ def differences(names: list[str]) -> pd.DataFrame:
     rows = [
         {"a": a, "b": b, "score": score, "difference": 0.01 * i, "low": -0.02, "high": 0.03, "verdict": verdicts[i % 4]}
         for i, (a, b) in enumerate(variants.pairs(names))
-        for score in scores.METRICS
+        for score in scores.SCORES
     ]
     return pd.DataFrame(rows, columns=["a", "b", "score", "difference", "low", "high", "verdict"])
 
@@ -231,7 +231,7 @@ def test_folds_are_told_apart_by_more_than_their_colour(folds):
     colours = [to_hex(handle.get_facecolor()[0]) for handle in figure.legends[0].legend_handles[:-1]]
     assert len(set(colours)) == folds
     assert len(set(shapes)) == min(folds, 10)
-    for axis, metric in zip(figure.axes, scores.METRICS, strict=True):
+    for axis, metric in zip(figure.axes, scores.SCORES, strict=True):
         *marks, means = axis.collections
         heights = [mark.get_offsets()[:, 1] for mark in marks]
         assert (np.diff(heights, axis=0) > 0).all()

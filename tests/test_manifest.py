@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -342,6 +343,7 @@ def said(path: Path, message: str) -> str:
         ("text_file_name", "text/u1", "the path of an .npy file"),
         ("text_file_name", "/etc/x.npy", INSIDE),
         ("text_file_name", "a/../../x.npy", INSIDE),
+        ("text_file_name", "../in/text/u1.npy", INSIDE),
         ("text_file_name", "link/x.npy", INSIDE),
         ("text_file_name", "link.npy", INSIDE),
         ("text_file_name", "text/u99.npy", EXISTS),
@@ -442,6 +444,15 @@ def test_allowed_outside(tmp_path):
     found = prepare(tmp_path / "in", tmp_path / "data", allow_outside=True)
     for row in range(3):
         np.testing.assert_array_equal(found.sequences["text"][row], np.ones((2, 3)))
+
+
+def test_absolute_paths_are_refused_even_where_they_lead_inside(tmp_path):
+    rows = build(tmp_path / "in", modalities=("text",))
+    rows[1]["text_file_name"] = f"{tmp_path}/in/text/u1.npy"
+    write_rows(tmp_path / "in", rows)
+    assert f"line 3 (utterance 'u1'): text_file_name must be {INSIDE}, but is " in refused(
+        tmp_path / "in", tmp_path / "d"
+    )
 
 
 def test_links_inside_and_a_folder_that_is_a_link_are_allowed(tmp_path):
@@ -712,10 +723,15 @@ def test_many_rows_take_seconds(tmp_path):
     assert time.process_time() - begin < 30  # about 5 on one core
 
 
+def printed(kind: str) -> str:
+    """The block of this kind in docs/your-own-corpus.md."""
+    (block,) = re.findall(rf"```{kind}\n(.*?)```", (ROOT / "docs/your-own-corpus.md").read_text(), re.DOTALL)
+    return block
+
+
 def test_the_documents_example_runs_as_printed(tmp_path, monkeypatch):
-    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/your-own-corpus.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    exec(compile(snippet, "your-own-corpus.md", "exec"), {})  # the page's own code, and ours
+    exec(compile(printed("python"), "your-own-corpus.md", "exec"), {})
     found = prepare(tmp_path / "my_corpus", tmp_path / "data")
     assert_holds(tmp_path / "my_corpus", tmp_path / "data", found)
     assert found.meta.classes == ["angry", "happy", "neutral"]
@@ -911,6 +927,23 @@ def run_study(study: Study, root: Path, variants: list[str], names: str, **chang
     own = scores[scores["variant"] == variants[0]]
     assert headline["accuracy"]["mean"] == pytest.approx(own["accuracy"].mean())
     return scores
+
+
+def test_the_documents_params_and_commands(study, tmp_path, monkeypatch):
+    """As printed, up to the features; a changed array is taken by the commands that the page names."""
+    monkeypatch.chdir(tmp_path)
+    exec(compile(printed("python"), "your-own-corpus.md", "exec"), {})
+    changes = yaml.safe_load(printed("yaml"))
+    study.set(**changes | {"corpus": changes["corpus"] | {"root": str(tmp_path / "my_corpus")}})
+    study.make_repository()
+    study.ok("dvc", "repro", "plan", "split", "features")
+    metas = {name: features.read_modality_meta(name, study.folder / "data/features") for name in MODALITIES}
+    save(tmp_path / "my_corpus/gaze/u007.npy", np.ones((5, 4)))
+    first, last = printed("sh").splitlines()
+    study.ok(*first.split())
+    assert last == "dvc repro"
+    for name, before in metas.items():
+        assert (features.read_modality_meta(name, study.folder / "data/features") == before) == (name != "gaze")
 
 
 def test_four_modalities_with_folds_of_their_own_end_to_end(study, tmp_path):

@@ -69,6 +69,51 @@ def test_a_fresh_state_has_seen_no_gradient():
         assert torch.equal(state.square, torch.zeros_like(parameters))
 
 
+def test_a_graph_that_is_still_referenced_does_not_break_the_next_step():
+    """Of another number of runs: a loss may outlive its step, in an exception's traceback for one."""
+    torch.manual_seed(0)
+    separate = networks()
+    stack, alive = Stack(networks()[0]), []
+    vectors = torch.stack([stack.vector(network) for network in separate])
+    for runs in (3, 2, 3):
+        x = torch.randn(runs, 7, 3, dtype=torch.float64)
+        network = stack.use(vectors[:runs].clone())
+        alive.append(network(x).sum())  # never sent back
+        loss = network(x).square().sum()
+        loss.backward()
+        alive.append(loss)
+        gradients = stack.gradient()
+        assert gradients.shape == (runs, stack.size)
+        for run in range(runs):
+            expected = [parameter.detach()[None].requires_grad_() for parameter in separate[run].parameters()]
+            hidden = x[run] @ expected[0][0].T + expected[1]
+            (hidden @ expected[2][0].T + expected[3]).square().sum().backward()
+            for actual, parameter in zip(stack.named(gradients[run]).values(), expected, strict=True):
+                torch.testing.assert_close(actual, parameter.grad[0], rtol=1e-11, atol=1e-13)
+
+
+def test_parameters_shared_by_two_modules_stay_shared():
+    torch.manual_seed(0)
+    shared, reference = (nn.Sequential(kind(5, 5), kind(5, 5)).double() for kind in (Linear, nn.Linear))
+    for network in (shared, reference):
+        network[1].weight = network[0].weight
+    stack = Stack(shared)
+    assert stack.names == ("0.weight", "0.bias", "1.bias")
+    vector = stack.vector(reference)
+    for runs in (3, 2):
+        x = torch.randn(runs, 7, 5, dtype=torch.float64)
+        network = stack.use(vector.repeat(runs, 1))
+        assert network[1].weight is network[0].weight
+        network(x).square().sum().backward()
+        gradients = stack.gradient()
+        for run in range(runs):
+            reference.zero_grad()
+            reference(x[run]).square().sum().backward()
+            for name, parameter in reference.named_parameters():
+                actual = stack.named(gradients[run])[name]
+                torch.testing.assert_close(actual, parameter.grad, rtol=1e-11, atol=1e-13)
+
+
 def test_parameters_lie_aligned_in_a_runs_vector():
     stack = Stack(networks()[0])
     assert stack.starts == [0, ALIGNED, 2 * ALIGNED, 3 * ALIGNED]

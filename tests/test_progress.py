@@ -2,11 +2,14 @@
 
 import pytest
 
-from stages.common import features, params, predictions
+from stages.common import features, params, plan, predictions
+from stages.common.records import Record, RunId
+from stages.plan.__main__ import make
 from stages.train.engine import study, work
 from stages.train.engine.progress import Progress
 from stages.train.engine.study import Place, about
-from stages.train.protocol import Standing
+from stages.train.run_state import RunProgress
+from tests.conftest import ROOT
 
 
 class Clock:
@@ -25,7 +28,7 @@ def clock() -> Clock:
 
 def followed(clock: Clock, runs: int, place: Place | None = None) -> Progress:
     """The progress of a stage with some folds of seed 1, of which nothing was heard yet."""
-    progress = Progress("self_t", [(1, fold) for fold in range(1, runs + 1)], place, clock)
+    progress = Progress("self_t", [RunId(1, fold) for fold in range(1, runs + 1)], place, clock)
     progress.__enter__()
     return progress
 
@@ -34,7 +37,7 @@ def tell(progress: Progress, clock: Clock, seconds: float, *folds: int, epochs: 
     """At a time, some folds' runs have made some epochs."""
     clock.seconds = seconds
     for fold in folds:
-        progress.update((1, fold), Standing(epochs, end, 0.5 if epochs else None))
+        progress.update(RunId(1, fold), RunProgress(epochs, end, 0.5 if epochs else None))
 
 
 def test_a_stages_estimate_leaves_out_its_start_and_compilation(clock):
@@ -79,14 +82,14 @@ def test_the_line_says_the_place_in_the_study(clock):
     tell(progress, clock, 1, 1, 2, epochs=0, end=10)
     tell(progress, clock, 11, 1, 2, epochs=1, end=11)
     # The other stages took 3 s for each unit of work: this one will take 60 s, of which 11 have passed.
-    assert progress.text((1, 2)) == (
+    assert progress.text(RunId(1, 2)) == (
         "train 12 of 42, about 3 min left; self_t: 0 of 2 runs done; "
         "seed 1, fold 2: epoch 1, development accuracy 0.500"
     )
     tell(progress, clock, 13, 1, 2, epochs=2, end=4)
     # Four seconds to come; five that have passed without the 8 of compilation: then 309 s for 120 units.
     assert place.left(5, 4) == pytest.approx(4 + 40 * 309 / 120)
-    assert progress.text((1, 1)).startswith(
+    assert progress.text(RunId(1, 1)).startswith(
         "train 12 of 42, about 2 min left; self_t: 0 of 2 runs done, about 4 s left; "
     )
 
@@ -123,22 +126,30 @@ def test_times_are_short(seconds, text):
 
 def test_a_place_comes_from_what_stages_noted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(work, "_digest", lambda variant, config: variant.ljust(32, "_"))
-    meta = features.Meta(corpus="made up", classes=[], longest={"audio": 100, "video": 7, "text": 20})
-    monkeypatch.setattr(features, "read_meta", lambda: meta)
-    config = params.Params.model_construct(variants=["self_t", "cross_tv"], seeds=[1, 2, 3])
-    cross, text = work.Work("cross_tv", config), work.Work("self_t", config)
+    longest = {"audio": 100, "video": 7, "text": 20}
+
+    def meta(modality: str) -> features.ModalityMeta:
+        return features.ModalityMeta(kind="frames", longest=longest[modality], checksums={}, utterances="", made={})
+
+    monkeypatch.setattr(features, "read_modality_meta", meta)
+    config = params.load(ROOT / "params.yaml").model_copy(
+        update={"variants": ["self_t", "cross_tv"], "seeds": [1, 2, 3]}
+    )
+    for variant in config.variants:
+        plan.path(variant).parent.mkdir(parents=True, exist_ok=True)
+        plan.path(variant).write_text(make(variant, config).as_json())
+    cross, text = (work.Work(name, plan.read(name), "data") for name in ("cross_tv", "self_t"))
     for seed in (1, 2):
         predictions.folder("self_t", seed).mkdir(parents=True)
     text.note_written(1, runs=10, seconds=4.0)
     text.note_written(2, runs=0, seconds=1.0)
     text.note_written(3, runs=5, seconds=2.0)  # whose outputs have gone
-    cross.write_result((3, 5), work.Record(values={}, arrays={}))
-    keys = [(seed, fold) for seed in (1, 2) for fold in range(1, 6)]
-    assert study.place("cross_tv", 1, keys, [1, 2, 3, 4, 5], config) == Place(
+    cross.write_result(RunId(3, 5), Record(values={}, arrays={}))
+    run_ids = [RunId(seed, fold) for seed in (1, 2) for fold in range(1, 6)]
+    assert study.place(cross, 1, run_ids, [1, 2, 3, 4, 5], config) == Place(
         number=4, stages=6, done=10 * 20.0, seconds=5.0, own=10 * 27.0, later=5 * 20.0 + 4 * 27.0
     )
-    assert study.place("cross_tv", 9, keys, [1, 2, 3, 4, 5], config) is None
+    assert study.place(cross, 9, run_ids, [1, 2, 3, 4, 5], config) is None
     for note in (tmp_path / ".work/written").iterdir():
         note.write_text(note.read_text()[: 50 if "seed1" in note.name else 0])
-    assert study.place("self_t", 1, [], [1], config).done == 0
+    assert study.place(text, 1, [], [1], config).done == 0

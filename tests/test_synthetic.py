@@ -59,6 +59,17 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path):
     assert all(files["a"][name] != files["c"][name] for name in names)
 
 
+def test_modalities_that_are_written_one_by_one_belong_together(tmp_path):
+    corpus = generated(tmp_path / "c", utterances=150)
+    speech = synthetic.Speech(CONFIG.corpus.synthetic.model_copy(update={"utterances": 150}))
+    drawn = list(speech.utterances())
+    assert [utterance["utterance_id"] for utterance, _ in drawn] == list(corpus.utterance_id)
+    for row, (utterance, sequences) in enumerate(drawn):
+        assert corpus.meta.classes[corpus.label[row]] == utterance["label"]
+        for modality, ragged in corpus.sequences.items():
+            np.testing.assert_array_equal(ragged[row], sequences[modality].astype(ragged.values.dtype))
+
+
 def test_the_default_corpus_keeps_twelve_of_the_rarest():
     assert min(synthetic.class_counts(CONFIG.corpus.synthetic.utterances).values()) >= 12
 

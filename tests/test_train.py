@@ -11,8 +11,8 @@ import signal
 import subprocess
 import termios
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pandas as pd
@@ -23,14 +23,21 @@ import yaml
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from stages.common import corpus as corpora
 from stages.common import features, params
 from stages.common.errors import UserError
+from stages.common.plan import Modality, Plan
+from stages.common.records import Record, RunId
+from stages.plan.__main__ import make
 from stages.train import __main__ as stage
-from stages.train import data, protocol
-from stages.train.engine.work import Record, Work
+from stages.train import data, model, plain, protocol
+from stages.train.device import deterministic
+from stages.train.engine.work import Work, data_digest
+from stages.train.run_state import Epoch
 from stages.train.stack import Stack
 from tests.conftest import Study, changed
-from tests.oracle import PlainModel, project_names
+
+NAMES = ["text", "video", "audio"]
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +55,53 @@ def trained(tmp_path_factory) -> Study:
         train__workers=2,
     )
     study.ok("python", "-m", "stages.corpus")
+    for name in NAMES:
+        study.ok("python", "-m", "stages.features", "--modality", name)
     study.ok("python", "-m", "stages.split")
+    study.ok("python", "-m", "stages.plan")
     study.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
     return study
 
 
-def batches_of(corpus: features.Features, modalities: list[str], size: int) -> data.Batches:
-    """Batches as a model that attends to padding reads them."""
+def read(study: Study) -> tuple[features.Features, pd.DataFrame]:
+    """The study's features and folds."""
+    data_folder = study.folder / "data"
+    opened = features.read(NAMES, data_folder / "features", data_folder / "corpus")
+    return opened, corpora.read_folds(data_folder / "folds.csv")
+
+
+def batches_of(
+    corpus: features.Features, modalities: list[str], size: int, *, padding_is_data: bool = True
+) -> data.Batches:
+    """Batches, by default as a model that attends to padding reads them."""
     return data.Batches(
-        corpus, modalities, size=size, padding_is_data=True, dtype=torch.float64, device=torch.device("cpu")
+        corpus, modalities, size=size, padding_is_data=padding_is_data, dtype=torch.float64, device=torch.device("cpu")
     )
+
+
+def replan(study: Study, **changes) -> None:
+    """Change keys of params.yaml and write the plans anew."""
+    study.set(**changes)
+    study.ok("python", "-m", "stages.plan")
+
+
+@contextmanager
+def restored(study: Study) -> Iterator[None]:
+    """Restore params.yaml and the plans after the block."""
+    before = (study.folder / "params.yaml").read_text()
+    yield
+    (study.folder / "params.yaml").write_text(before)
+    study.ok("python", "-m", "stages.plan")
 
 
 def changed_params(study: Study, **changes) -> params.Params:
     """The study's params with some keys changed."""
     return params.Params.model_validate(changed(yaml.safe_load((study.folder / "params.yaml").read_text()), changes))
+
+
+def changed_plan(study: Study, variant: str, **changes) -> Plan:
+    """A variant's plan with some keys of the study's params changed."""
+    return make(variant, changed_params(study, **changes))
 
 
 def test_workers_note_their_time(trained):
@@ -89,16 +128,14 @@ def test_the_bytes_do_not_depend_on_what_is_trained_beside(workers, together, tr
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_run_is_the_same_whatever_is_beside_it(variant, precision, trained):
     """Sizes that are odd, and batches that are not full."""
-    corpus, folds = (
-        features.read(trained.folder / "data/features"),
-        features.read_folds(trained.folder / "data/folds.csv"),
-    )
+    corpus, folds = read(trained)
     rows = {
         fold: {part: some[: 41 + fold] for part, some in features.fold_rows(corpus, folds, fold).items()}
         for fold in (1, 2, 3)
     }
-    config = changed_params(
+    plan = changed_plan(
         trained,
+        variant,
         model__hidden=5,
         model__heads=2,
         model__classifier=7,
@@ -106,20 +143,20 @@ def test_a_run_is_the_same_whatever_is_beside_it(variant, precision, trained):
         train__protocol__batch_size=13,
         train__protocol__max_epochs=2,
     )
-    keys = [(seed, fold) for seed in (1, 2) for fold in (1, 2, 3)]
-    alone, beside = (dict(protocol.train(variant, keys, rows, corpus, config, together=n)) for n in (1, 4))
-    for key in keys:
-        assert alone[key].epochs == beside[key].epochs
-        np.testing.assert_array_equal(alone[key].probabilities, beside[key].probabilities)
-        for name, weight in alone[key].weights.items():
-            assert torch.equal(weight, beside[key].weights[name]), name
+    run_ids = [RunId(seed, fold) for seed in (1, 2) for fold in (1, 2, 3)]
+    alone, beside = (dict(protocol.train(plan, run_ids, rows, corpus, at_once=n)) for n in (1, 4))
+    for run in run_ids:
+        assert alone[run].epochs == beside[run].epochs
+        np.testing.assert_array_equal(alone[run].probabilities, beside[run].probabilities)
+        for name, weight in alone[run].weights.items():
+            assert torch.equal(weight, beside[run].weights[name]), name
 
 
 def test_more_seeds_are_trained_ahead_and_found_done(trained):
     study = trained
     before = (study.folder / "params.yaml").read_text()
     shutil.rmtree(study.folder / ".work")
-    study.set(seeds=[4, 5, 6], train__protocol__patience=1)
+    replan(study, seeds=[4, 5, 6], train__protocol__patience=1)
     studies = {}
     for together in (1, 8):
         study.set(train__together=together, train__workers=2)
@@ -139,10 +176,11 @@ def test_more_seeds_are_trained_ahead_and_found_done(trained):
     study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "4")
     done = {path.name for path in (study.folder / ".work").glob("*/*.result")}
     assert done == {f"seed{s}_fold{f}.result" for s in (4, 5) for f in range(1, 6)}
-    study.set(train__protocol__learning_rate=0.02)
+    replan(study, train__protocol__learning_rate=0.02)
     study.ok("python", "-m", "stages.train", "--variant", "self_v", "--seed", "5")
     assert study.outputs("self_v", 5) != studies[8][1]
     (study.folder / "params.yaml").write_text(before)
+    study.ok("python", "-m", "stages.plan")
 
 
 def test_two_processes_do_not_train_the_same_seed(trained):
@@ -159,100 +197,86 @@ def test_two_processes_do_not_train_the_same_seed(trained):
 @pytest.mark.parametrize("variant", ["cross_tva", "self_tva_nosp", "crossself_tva"])
 def test_in_float64_a_training_is_plain_torchs(variant, trained):
     """torch's own layers, Adam and schedule, one run and batch at a time; without dropout, whose draws differ."""
-    corpus = features.read(trained.folder / "data/features")
-    rows = features.fold_rows(corpus, features.read_folds(trained.folder / "data/folds.csv"), 2)
+    corpus, folds = read(trained)
+    rows = features.fold_rows(corpus, folds, 2)
     rows["train"] = rows["train"][:41]  # so batches of 13, 13, 13 and 2
-    config = changed_params(
+    plan = changed_plan(
         trained,
+        variant,
+        modalities__text__dropout=0.0,
+        modalities__video__standardise=True,
         model__hidden=5,
         model__heads=2,
         model__classifier=7,
         model__attention_dropout=0.0,
-        model__text_dropout=0.0,
         train__precision="float64",
         train__protocol__batch_size=13,
         train__protocol__max_epochs=4,
         train__protocol__lr_patience=0,
     )
-    ((_, run),) = protocol.train(variant, [(3, 2)], {2: rows}, corpus, config)
-    epochs, probabilities, weights = train_plainly(variant, (3, 2), rows, corpus, config)
+    run_id = RunId(3, 2)
+    ((_, run),) = protocol.train(plan, [run_id], {2: rows}, corpus)
+    with deterministic(torch.device("cpu")):  # by one thread, as the project does
+        epochs, probabilities, weights = train_plainly(plan, run_id, rows, corpus)
     for actual, expected in zip(run.epochs, epochs, strict=True):
         assert vars(actual) == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(run.probabilities, probabilities, rtol=0, atol=1e-12)
-    for name, weight in weights.items():
-        torch.testing.assert_close(run.weights[name], weight, rtol=0, atol=1e-11, msg=name)
+    assert run.weights.keys() == weights.keys()
+    for name, weight in run.weights.items():
+        torch.testing.assert_close(weight, weights[name].view_as(weight), rtol=0, atol=1e-11, msg=name)
 
 
 def train_plainly(
-    variant: str, key: tuple[int, int], rows: dict[str, np.ndarray], corpus: features.Features, config: params.Params
+    plan: Plan, run_id: RunId, rows: dict[str, np.ndarray], corpus: features.Features
 ) -> tuple[list[dict], np.ndarray, dict[str, torch.Tensor]]:
     """One run's epochs, test probabilities and weights of its best epoch."""
-    weights, order, _ = (int(seed) for seed in np.random.SeedSequence(key).generate_state(3))
+    weights, order, _ = (int(seed) for seed in np.random.SeedSequence(list(run_id)).generate_state(3))
     torch.manual_seed(weights)
-    network = protocol.model.build(variant, protocol.shape(corpus), config.model)
-    plain, limits = plain_copy(variant, network, corpus, config.model), config.train.protocol
-    optimiser = torch.optim.Adam(plain.parameters(), lr=limits.learning_rate)
+    network, limits = plain.Model(plan, protocol.shape(corpus)).double(), plan.protocol
+    optimiser = torch.optim.Adam(network.parameters(), lr=limits.learning_rate)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.1, patience=limits.lr_patience)
-    inputs_of, shuffle, epochs, best = dense(corpus, rows["train"]), np.random.default_rng(order), [], plain
+    inputs_of, shuffle, epochs, best = dense(corpus, rows["train"]), np.random.default_rng(order), [], network
     for number in range(1, limits.max_epochs + 1):
         rate, losses, shuffled = optimiser.param_groups[0]["lr"], [], shuffle.permutation(rows["train"])
         for start in range(0, len(shuffled), limits.batch_size):
             inputs, labels = inputs_of(shuffled[start : start + limits.batch_size])
             optimiser.zero_grad()
-            loss = F.cross_entropy(plain(inputs), labels)
+            loss = F.cross_entropy(network(inputs), labels)
             loss.backward()
             optimiser.step()
             losses += [loss.item()] * len(labels)
         with torch.no_grad():
             inputs, labels = inputs_of(rows["dev"])
-            logits = plain(inputs)
+            logits = network(inputs)
         dev_loss, accuracy = F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).double().mean().item()
         schedule.step(dev_loss)
         if all(accuracy > epoch["dev_accuracy"] for epoch in epochs):
-            best = copy.deepcopy(plain)
+            best = copy.deepcopy(network)
         values = (number, np.mean(losses), dev_loss, accuracy, rate)
-        epochs.append(dict(zip([field.name for field in dataclasses.fields(protocol.Epoch)], values, strict=True)))
+        epochs.append(dict(zip([field.name for field in dataclasses.fields(Epoch)], values, strict=True)))
     with torch.no_grad():
         probabilities = best(inputs_of(rows["test"])[0]).softmax(1).numpy()
-    return epochs, probabilities, project_names(best.state_dict(), best, network)
-
-
-def plain_copy(
-    variant: str, network: torch.nn.Module, corpus: features.Features, config: params.Model
-) -> torch.nn.Module:
-    """The plain model with the parameters of the project's, in float64."""
-    maps = {name: encoder.time_map for name, encoder in network.encoders.items() if encoder.time_map}
-    plain = PlainModel(
-        variant,
-        features={name: corpus.dimensions(name) for name in corpus.sequences},
-        longest=corpus.meta.longest,
-        positions={name: len(time_map.weight) for name, time_map in maps.items()},
-        hidden=config.hidden,
-        heads=config.heads,
-        classifier=config.classifier,
-        classes=len(corpus.meta.classes),
-    ).double()
-    for name, value in project_names(plain.state_dict(), plain, network).items():
-        value.copy_(network.state_dict()[name])  # state_dict's tensors are the parameters' own memory
-    return plain
+    return epochs, probabilities, best.state_dict()
 
 
 def dense(corpus: features.Features, train: np.ndarray) -> Callable[[np.ndarray], tuple[dict, torch.Tensor]]:
-    """A function from rows of the corpus to padded inputs, audio standardised by its training frames, and labels."""
-    frames = np.concatenate([corpus.sequences["audio"][row] for row in train]).astype(np.float64)
-    mean, deviation = (moment.astype(np.float32) for moment in (frames.mean(axis=0), frames.std(axis=0)))
+    """A function from rows of the corpus to labels and padded inputs, frames standardised by the training ones."""
+    moments = {}
+    for name in ("audio", "video"):
+        frames = np.concatenate([corpus.sequences[name][row] for row in train]).astype(np.float64)
+        moments[name] = [moment.astype(np.float32) for moment in (frames.mean(axis=0), frames.std(axis=0))]
 
     def utterance(name: str, row: int) -> np.ndarray:
-        sequence = corpus.sequences[name][row]
-        if name == "text":
-            sequence = corpus.embedding[sequence]
-        elif name == "audio":
-            sequence = (sequence - mean) / deviation
-        return np.pad(sequence, ((0, corpus.meta.longest[name] - len(sequence)), (0, 0))).astype(np.float64)
+        own = corpus.sequences[name]
+        sequence = own.embedding[own[row]] if name == "text" else (own[row] - moments[name][0]) / moments[name][1]
+        return np.pad(sequence, ((0, own.longest - len(sequence)), (0, 0))).astype(np.float64)
 
     def inputs(rows: np.ndarray) -> tuple[dict, torch.Tensor]:
-        sequences = {name: np.stack([utterance(name, row) for row in rows]) for name in corpus.sequences}
-        return {name: torch.tensor(values) for name, values in sequences.items()}, torch.tensor(corpus.label[rows])
+        sequences = {
+            name: (torch.tensor(np.stack([utterance(name, row) for row in rows])), torch.tensor(own.lengths[rows]))
+            for name, own in corpus.sequences.items()
+        }
+        return sequences, torch.tensor(corpus.label[rows])
 
     return inputs
 
@@ -283,15 +307,12 @@ def test_a_stage_says_where_in_the_study_it_is(trained):
 
 
 def test_mixed_precision_is_near_float32_and_not_it(trained):
-    corpus, folds = (
-        features.read(trained.folder / "data/features"),
-        features.read_folds(trained.folder / "data/folds.csv"),
-    )
+    corpus, folds = read(trained)
     rows = {1: features.fold_rows(corpus, folds, 1)}
     runs = []
     for precision in ("float32", "bfloat16"):
-        config = changed_params(trained, train__precision=precision, train__protocol__max_epochs=2)
-        ((_, run),) = protocol.train("crossself_tva", [(1, 1)], rows, corpus, config)
+        plan = changed_plan(trained, "crossself_tva", train__precision=precision, train__protocol__max_epochs=2)
+        ((_, run),) = protocol.train(plan, [RunId(1, 1)], rows, corpus)
         runs.append(run)
     single, mixed = runs
     assert mixed.probabilities.dtype == np.float32
@@ -301,8 +322,8 @@ def test_mixed_precision_is_near_float32_and_not_it(trained):
 
 def test_predictions_are_those_of_the_test_parts(trained):
     table = pd.read_parquet(trained.folder / "runs/cross_tva/seed1/predictions.parquet")
-    folds = features.read_folds(trained.folder / "data/folds.csv")
-    label = features.read_utterances(trained.folder / "data/features").set_index("utterance_id")["label"]
+    folds = corpora.read_folds(trained.folder / "data/folds.csv")
+    label = corpora.read_utterances(trained.folder / "data/corpus").set_index("utterance_id")["label"]
     expected = folds[folds["part"] == "test"]
     assert table[["fold", "utterance_id"]].values.tolist() == expected[["fold", "utterance_id"]].values.tolist()
     assert table["actual"].tolist() == label[table["utterance_id"]].tolist()
@@ -331,13 +352,12 @@ def test_stopping_and_learning_rate_follow_the_protocol(trained):
 
 def test_the_best_epochs_weights_were_tested(trained):
     run = trained.folder / "runs/cross_tva/seed1"
-    corpus = features.read(trained.folder / "data/features")
-    folds = features.read_folds(trained.folder / "data/folds.csv")
+    corpus, folds = read(trained)
     table, curves = pd.read_parquet(run / "predictions.parquet"), pd.read_csv(run / "curves.csv")
-    config = params.load(trained.folder / "params.yaml")
+    plan = changed_plan(trained, "cross_tva")
     for fold in (1, 4):
         rows = features.fold_rows(corpus, folds, fold)
-        network = protocol.model.build("cross_tva", protocol.shape(corpus), config.model)
+        network = model.build(plan, protocol.shape(corpus))
         network.load_state_dict(load_file(run / f"fold{fold}.safetensors"))
         network.double()
         stack = Stack(network)
@@ -345,7 +365,7 @@ def test_the_best_epochs_weights_were_tested(trained):
         scaler = data.scaler(corpus.sequences["audio"], rows["train"])
 
         def predict(rows, network=network, scaler=scaler):
-            batch = batches_of(corpus, ["text", "video", "audio"], size=len(rows))([rows], [scaler])
+            batch = batches_of(corpus, NAMES, size=len(rows))([rows], [{"audio": scaler}])
             return network(batch.sequences)[0, : len(rows)].detach(), batch.labels[0, : len(rows)]
 
         logits, labels = predict(rows["dev"])
@@ -358,7 +378,7 @@ def test_the_best_epochs_weights_were_tested(trained):
 
 
 def test_the_scaler_sees_valid_training_frames_only(trained):
-    audio = features.read(trained.folder / "data/features").sequences["audio"]
+    audio = read(trained)[0].sequences["audio"]
     rows = np.array([3, 1, 40])
     frames = np.concatenate([audio[row] for row in rows]).astype(np.float64)
     mean, deviation = data.scaler(audio, rows)
@@ -373,14 +393,49 @@ def test_a_constant_feature_is_centred_not_divided_by_zero():
     assert [array.tolist() for array in data.scaler(audio, np.array([0, 1]))] == [[3.0], [1.0]]
 
 
+@pytest.mark.parametrize("standardised", [("audio", "video"), ("video",), ()])
+def test_each_modality_has_its_own_scaler(standardised, trained):
+    corpus, rows = read(trained)[0], np.array([3, 1, 40])
+    plan = changed_plan(
+        trained,
+        "cross_tva",
+        **{f"modalities__{name}__standardise": name in standardised for name in ("video", "audio")},
+    )
+    scalers = data.scalers(corpus, plan.modalities, rows)
+    assert set(scalers) == set(standardised)
+    batch = batches_of(corpus, NAMES, size=3)([rows], [scalers])
+    for name in ("audio", "video"):
+        values, lengths = batch.sequences[name]
+        frames = torch.cat([values[0, :length, i] for i, length in enumerate(lengths[0])])
+        expected = np.concatenate([corpus.sequences[name][row] for row in rows]).astype(np.float64)
+        if name in standardised:
+            expected = (expected - expected.mean(axis=0)) / expected.std(axis=0)
+        np.testing.assert_allclose(frames, expected, atol=1e-5)
+    text = corpus.sequences["text"]
+    words = np.concatenate([text.embedding[text[row]] for row in rows])
+    values, lengths = batch.sequences["text"]
+    np.testing.assert_array_equal(torch.cat([values[0, :length, i] for i, length in enumerate(lengths[0])]), words)
+
+
+def test_tokens_are_not_standardised(trained):
+    corpus, rows = read(trained)[0], np.array([3, 1, 40])
+    message = "modalities.text.standardise must be false for tokens, whose vectors are read as they are, but is true"
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        data.scalers(corpus, [Modality(name="audio"), Modality(name="text", standardise=True)], rows)
+    with restored(trained):
+        replan(trained, modalities__text__standardise=True)
+        done = trained.stage("train", "--variant", "self_t", "--seed", "1")
+        assert (done.returncode, done.stderr) == (1, f"error: {message}\n")
+
+
 def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained):
-    corpus = features.read(trained.folder / "data/features")
+    corpus, _ = read(trained)
     rows = [np.array([5, 0, 9]), np.array([7])]
     mean, deviation = np.float32(1.5), np.float32(2)
-    batch = batches_of(corpus, ["audio", "text"], size=5)(rows, [None, (mean, deviation)])
+    batch = batches_of(corpus, ["audio", "text"], size=5)(rows, [{}, {"audio": (mean, deviation)}])
     (audio, audio_lengths), (text, text_lengths) = batch.sequences["audio"], batch.sequences["text"]
-    longest = corpus.meta.longest
-    assert audio.shape == (2, longest["audio"], 16, 16)  # five utterances are filled up to sixteen
+    longest = {name: corpus.sequences[name].longest for name in NAMES}
+    assert audio.shape == (2, longest["audio"], 16, 16)  # five utterances are padded to sixteen
     assert text.shape == (2, longest["text"], 16, 16)
     assert batch.real.tolist() == [[1.0] * 3 + [0.0] * 13, [1.0] + [0.0] * 15]
     for run, run_rows in enumerate(rows):
@@ -394,27 +449,35 @@ def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained
                 audio[run, : len(frames), i], (frames - mean) / deviation if run == 1 else frames
             )
             assert (audio[run, len(frames) :, i] == 0).all()
-            np.testing.assert_array_equal(text[run, : len(words), i], corpus.embedding[words].astype(float))
+            np.testing.assert_array_equal(
+                text[run, : len(words), i], corpus.sequences["text"].embedding[words].astype(float)
+            )
         assert (audio[run, :, len(run_rows) :] == 0).all()
 
 
+@pytest.mark.parametrize("padding_is_data", [True, False])
 @pytest.mark.parametrize("value", [0.0, 2.0])
-def test_padding_with_a_vector_of_its_own_is_data(value, trained):
-    corpus = features.read(trained.folder / "data/features")
-    embedding = corpus.embedding.copy()
-    embedding[0] = value
-    rows = np.array([5, 0, 9])
-    batches = batches_of(dataclasses.replace(corpus, embedding=embedding), ["text"], size=3)
-    values, lengths = batches([rows], [None]).sequences["text"]
+def test_padding_with_a_vector_of_its_own_is_data_unless_it_is_masked(value, padding_is_data, trained):
+    corpus, _ = read(trained)
     words = corpus.sequences["text"]
-    assert lengths[0, :3].tolist() == (words.lengths[rows].tolist() if value == 0 else [words.longest] * 3)
-    for i, length in enumerate(lengths[0].tolist()):
-        assert (values[0, length:, i] == 0).all()
+    embedding = words.embedding.copy()
+    embedding[0] = value
+    rows, own = np.array([5, 0, 9]), dataclasses.replace(words, embedding=embedding)
+    corpus = dataclasses.replace(corpus, sequences={"text": own})
+    batches = batches_of(corpus, ["text"], size=3, padding_is_data=padding_is_data)
+    values, lengths = batches([rows], [{}]).sequences["text"]
+    read_as_data = padding_is_data and value != 0
+    assert lengths[0, :3].tolist() == ([words.longest] * 3 if read_as_data else words.lengths[rows].tolist())
+    for i, (length, row) in enumerate(zip(words.lengths[rows], rows, strict=True)):
+        np.testing.assert_array_equal(values[0, :length, i], embedding[words[row]].astype(float))
+        assert (values[0, length:, i] == (value if padding_is_data else 0)).all()
+        assert (values[0, lengths[0, i] :, i] == 0).all()
 
 
 def test_a_loss_that_explodes_is_said(trained):
-    trained.set(train__protocol__learning_rate=1e30)
-    done = trained.stage("train", "--variant", "self_t", "--seed", "1")
+    with restored(trained):
+        replan(trained, train__protocol__learning_rate=1e30)
+        done = trained.stage("train", "--variant", "self_t", "--seed", "1")
     assert done.returncode == 1
     assert "the loss must be finite" in done.stderr
     assert "Traceback" not in done.stderr
@@ -424,23 +487,23 @@ def test_a_loss_that_explodes_is_said(trained):
 def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
     tried = []
 
-    def train(variant, keys, config, work, place):
-        tried.append(keys)
-        if any(seed == 12 for seed, _ in keys):
+    def train(run_ids, config, work, place):
+        tried.append(run_ids)
+        if any(run.seed == 12 for run in run_ids):
             raise UserError("seed 12 explodes")
-        for key in keys:
-            work.write_result(key, Record(values={"epochs": []}, arrays={}))
+        for run in run_ids:
+            work.write_result(run, Record(values={"epochs": []}, arrays={}))
         return 0.0
 
     monkeypatch.chdir(trained.folder)
     monkeypatch.setattr("stages.train.engine.workers.train", train)
     config, folds = changed_params(trained, seeds=[11, 12], train__together=8), [1, 2]
-    work = Work("self_t", config)
-    stage._train("self_t", 11, work.unfinished(11, folds), folds, config, work)
+    work = Work("self_t", make("self_t", config), data_digest())
+    stage._train(11, work.unfinished(11, folds), folds, config, work)
     assert tried == [[(11, 1), (11, 2), (12, 1), (12, 2)], [(11, 1), (11, 2)]]
     assert work.unfinished(11, folds) == []
     with pytest.raises(UserError, match="seed 12 explodes"):
-        stage._train("self_t", 12, work.unfinished(12, folds), folds, config, work)
+        stage._train(12, work.unfinished(12, folds), folds, config, work)
 
 
 def test_an_unknown_variant_is_said(trained):
@@ -453,31 +516,33 @@ def test_an_unknown_variant_is_said(trained):
 def test_a_seed_that_is_none_is_said(seed, trained):
     done = trained.stage("train", "--variant", "self_t", "--seed", seed)
     assert done.returncode == 1
-    assert done.stderr == f"error: --seed must be a whole number from 0 to 999999999999999999, but is {seed}\n"
+    assert done.stderr == f"error: --seed must be a whole number from 0 to 4294967295, but is {seed}\n"
 
 
 def test_cuda_that_is_not_there_is_said(trained):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    trained.set(train__device="cuda")
-    done = trained.stage("train", "--variant", "self_t", "--seed", "1")
+    with restored(trained):
+        replan(trained, train__device="cuda")
+        done = trained.stage("train", "--variant", "self_t", "--seed", "1")
     assert done.returncode == 1
     assert "train.device is cuda, but torch finds no CUDA device" in done.stderr
-    trained.set(train__device="auto")
 
 
 @pytest.fixture
 def endless(trained):
-    """A training that does not end by itself, at work."""
-    trained.set(train__protocol__patience=10**6, train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
-    process = trained.start("python", "-m", "stages.train", "--variant", "self_a", "--seed", "7")
-    while not workers(process):
-        time.sleep(0.1)
-    time.sleep(2)  # the workers are past their start
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    """A training that does not end by itself, while it runs."""
+    endless_protocol = {"patience": 10**6, "max_epochs": 10**6, "learning_rate": 1e-9}
+    with restored(trained):
+        replan(trained, **{f"train__protocol__{name}": value for name, value in endless_protocol.items()})
+        process = trained.start("python", "-m", "stages.train", "--variant", "self_a", "--seed", "7")
+        while not workers(process):
+            time.sleep(0.1)
+        time.sleep(2)  # the workers are past their start
+        yield process
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def workers(process: subprocess.Popen) -> list[psutil.Process]:
@@ -511,12 +576,10 @@ def test_an_interrupt_ends_all_of_it(trained, endless):
     "changes", [{"train__precision": "float64"}, {"train__precision": "bfloat16"}, {"model__padding": "mask"}]
 )
 def test_other_precisions_and_paddings_train(trained, changes):
-    study = trained
-    before = yaml.safe_load((study.folder / "params.yaml").read_text())
-    study.set(train__protocol__max_epochs=2, train__protocol__learning_rate=0.001, **changes)
-    study.ok("python", "-m", "stages.train", "--variant", "crossself_tva", "--seed", "3")
-    table = pd.read_parquet(study.folder / "runs/crossself_tva/seed3/predictions.parquet")
+    with restored(trained):
+        replan(trained, train__protocol__max_epochs=2, train__protocol__learning_rate=0.001, **changes)
+        trained.ok("python", "-m", "stages.train", "--variant", "crossself_tva", "--seed", "3")
+    table = pd.read_parquet(trained.folder / "runs/crossself_tva/seed3/predictions.parquet")
     expected = "float64" if changes.get("train__precision") == "float64" else "float32"
     assert table["probability_sad"].dtype == expected
     assert np.isfinite(table.filter(like="probability_")).all(axis=None)
-    (study.folder / "params.yaml").write_text(yaml.safe_dump(before))

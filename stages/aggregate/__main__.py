@@ -5,7 +5,7 @@ from pathlib import Path
 from stages.aggregate import papers_tables
 from stages.common import cli, corpus, files, params, predictions, scores
 
-METRICS = Path("metrics")
+METRICS_FOLDER = Path("metrics")
 
 
 def main() -> None:
@@ -17,8 +17,8 @@ def main() -> None:
     summary = papers_tables.summarise(runs)
     for number in (1, 2):
         table = papers_tables.arrange(summary, number, published, config.letters)
-        files.write_csv(METRICS / f"table{number}.csv", table)
-        files.write_text(METRICS / f"table{number}.md", papers_tables.as_markdown(table, number, meta.corpus))
+        files.write_csv(METRICS_FOLDER / f"table{number}.csv", table)
+        files.write_text(METRICS_FOLDER / f"table{number}.md", papers_tables.as_markdown(table, number, meta.corpus))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.common import tables, variants
-from stages.common.scores import METRICS
+from stages.common.scores import SCORES
 
 TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all modalities"}
 
@@ -13,7 +13,7 @@ TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all m
 def read_published() -> pd.DataFrame:
     """The paper's numbers: table, modalities, fusion, metric, paper_mean, paper_std, paper_n (runs)."""
     published = pd.read_csv(Path(__file__).with_name("published.csv"))
-    metric = {label.split()[0]: name for name, label in METRICS.items()}  # WA → balanced_accuracy
+    metric = {label.split()[0]: name for name, label in SCORES.items()}  # WA → balanced_accuracy
     return pd.DataFrame(
         {
             "table": published["table"],
@@ -29,7 +29,7 @@ def read_published() -> pd.DataFrame:
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """variant, metric, mean, std (ddof 1; NaN for one run) and n over all fold × seed runs of each variant."""
-    long = runs.melt(id_vars=["variant"], value_vars=list(METRICS), var_name="metric")
+    long = runs.melt(id_vars=["variant"], value_vars=list(SCORES), var_name="metric")
     summary = long.groupby(["variant", "metric"], sort=False)["value"].agg(mean="mean", std="std", n="size")
     return summary.reset_index()
 
@@ -53,7 +53,7 @@ def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None, 
         largest = combinations[-1]
         table = table[table["modalities"] == largest]
         compared = ["metric"]
-    orders = {"metric": list(METRICS), "modalities": combinations, "fusion": list(variants.FUSIONS)}
+    orders = {"metric": list(SCORES), "modalities": combinations, "fusion": list(variants.FUSIONS)}
     table = table.sort_values(list(orders), key=lambda column: column.map(orders[column.name].index))
     highest = table.groupby(compared)["mean"].transform("max")
     several = table.groupby(compared)["mean"].transform("size") > 1
@@ -72,13 +72,12 @@ def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
     """Table 1 with one row a combination and one column a metric and model; Table 2 with one row a model."""
     cells = pd.DataFrame(
         {
-            "metric": table["metric"].map(METRICS),
+            "metric": table["metric"].map(SCORES),
             "model": table["fusion"].map(_label),
             "modality": table["modalities"].map(variants.combination_label),
             "cell": [_cell(row) for row in table.itertuples()],
             "order": [
-                (list(METRICS).index(row.metric), list(variants.FUSIONS).index(row.fusion))
-                for row in table.itertuples()
+                (list(SCORES).index(row.metric), list(variants.FUSIONS).index(row.fusion)) for row in table.itertuples()
             ],
         }
     )

@@ -31,7 +31,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a stage's `main`; a mistake, an error of the system or want of memory: one line on stderr, exit status 1."""
+    """Run a stage's `main`; a mistake, an error of the system or no more memory: one line on stderr, exit status 1."""
     try:
         with _alone():
             main()

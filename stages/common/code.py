@@ -1,4 +1,4 @@
-"""Hashes of modules and of all that they import from this project: what a result was computed by.
+"""Hashes of modules and of all that they import from this project: what computed a result.
 
 Found from the import statements, wherever in a module they stand; of syntax trees without docstrings, so that a comment
 or another layout of the lines changes nothing.
@@ -11,27 +11,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
-PACKAGE = "stages"
 
 
 def hashes(modules: Iterable[str]) -> dict[str, str]:
-    """Module → hash, of `modules`, of what they import from `stages`, and so on; with their packages, sorted."""
+    """Module → hash, of `modules`, of what they import from this project, and so on; with their packages, sorted."""
     found, names = {}, list(modules)
     while names:
         name = names.pop()
-        parent = name.rpartition(".")[0]
         if name not in found and _file(name):
             found[name], imported = _read(name)
-            names += [*imported, parent] if parent else imported
+            names += [*imported, *_packages(name)]
     return dict(sorted(found.items()))
 
 
 def _file(module: str) -> Path | None:
     """Where a module of this project lies; None for what is not a module of it, such as a function's name."""
     path = PROJECT / module.replace(".", "/")
-    if module.partition(".")[0] != PACKAGE:
-        return None
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+
+def _packages(module: str) -> list[str]:
+    """All packages that a module lies in: Python runs their `__init__` when it imports the module."""
+    parts = module.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
 @functools.cache

@@ -160,7 +160,7 @@ class Train(Section):
     workers: Literal["auto"] | Count = "auto"
     """Worker processes a stage; changes nothing but the time."""
     together: Literal["auto"] | Count = "auto"
-    """Runs that a worker trains at once, in lockstep; changes nothing but the time, on a CPU to the last bit."""
+    """Runs that a worker trains at once; changes nothing but the time, on a CPU to the last bit."""
     save_weights: bool = False
     """Keep each run's best weights as safetensors beside its predictions."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 20

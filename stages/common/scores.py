@@ -13,7 +13,7 @@ from stages.common.errors import UserError
 
 FILE = Path("metrics/scores.csv")
 
-METRICS = {"balanced_accuracy": "WA (balanced accuracy)", "accuracy": "UWA (accuracy)"}
+SCORES = {"balanced_accuracy": "WA (balanced accuracy)", "accuracy": "UWA (accuracy)"}
 """The paper's two metrics, in its order, as tables name them."""
 
 

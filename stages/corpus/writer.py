@@ -12,6 +12,9 @@ from stages.common.arrays import is_integer
 from stages.common.corpus import NAMES, Meta, check_folds
 from stages.common.errors import UserError, short
 
+LONGEST_NAME = 1000
+"""Characters of an utterance_id: arrays of names take the longest one's width for each."""
+
 
 def write(folder: Path, *, meta: Meta, utterances: Sequence[dict], folds: pd.DataFrame | None = None) -> None:
     """Write a corpus to `folder`; use it inside `files.replacing`, so that it is there whole or not at all.
@@ -45,7 +48,8 @@ def _table(utterances: Sequence[dict], classes: list[str]) -> pd.DataFrame:
         if row["utterance_id"] in rows:
             raise UserError(f"utterance {row['utterance_id']!r}: utterance_id must be unique, but was there before")
         rows[row["utterance_id"]] = row
-    missing = [name for name in classes if name not in {row["label"] for row in rows.values()}]
+    labels = {row["label"] for row in rows.values()}
+    missing = [name for name in classes if name not in labels]
     if missing:
         raise UserError(f"every class of the corpus must have an utterance, but {', '.join(missing)} has none")
     return pd.DataFrame(list(rows.values()), columns=[*NAMES, *own])
@@ -63,8 +67,8 @@ def _checked(utterance: dict, columns: list[str], classes: list[str]) -> dict:
             continue
         if name != "label" and not (isinstance(value, str) and value.isprintable()):
             raise UserError(f"{where}: {name} must be text of printable characters, but is {short(value)}")
-    if not utterance["utterance_id"]:
-        raise UserError(f"{where}: utterance_id must not be empty")
+    if not 0 < len(utterance["utterance_id"]) <= LONGEST_NAME:
+        raise UserError(f"{where}: utterance_id must have 1 … {LONGEST_NAME} characters")
     return {name: utterance[name] for name in columns} | {"label": _class_name(where, utterance["label"], classes)}
 
 

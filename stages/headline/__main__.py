@@ -8,8 +8,8 @@ import pandas as pd
 from stages.common import cli, corpus, files, params, predictions, scores
 from stages.common.errors import UserError
 
-METRICS, PLOTS = Path("metrics/headline.json"), Path("plots/headline")
-SCORES, CURVES = ["accuracy", "balanced_accuracy", "macro_f1"], ["train_loss", "dev_loss", "dev_accuracy"]
+FILE, PLOTS = Path("metrics/headline.json"), Path("plots/headline")
+SHOWN, CURVES = ["accuracy", "balanced_accuracy", "macro_f1"], ["train_loss", "dev_loss", "dev_accuracy"]
 
 
 def main() -> None:
@@ -19,11 +19,11 @@ def main() -> None:
     table = predictions.read_study([variant], config.seeds, classes)
     curves = mean_curves(variant, config.seeds, set(table["fold"]))
     runs = scores.run_scores(table, classes)
-    summary = {name: {"mean": runs[name].mean(), "std": runs[name].std() if len(runs) > 1 else None} for name in SCORES}
+    summary = {name: {"mean": runs[name].mean(), "std": runs[name].std() if len(runs) > 1 else None} for name in SHOWN}
     summary["recall"] = {name: runs[f"recall_{name}"].mean() for name in classes}
     # JSON has no NaN: a class that no test part holds has no recall.
     summary["recall"] = {name: None if pd.isna(value) else value for name, value in summary["recall"].items()}
-    files.write_text(METRICS, json.dumps(summary, indent=1) + "\n")
+    files.write_text(FILE, json.dumps(summary, indent=1) + "\n")
     files.write_csv(PLOTS / "predictions.csv", table[["actual", "predicted"]])
     files.write_csv(PLOTS / "curves.csv", curves)
 

@@ -1,14 +1,20 @@
 """`python -m stages.plan`: check all params and the registry, then write `data/plans/<variant>.json`.
 
-Every train stage depends on its plan: DVC removes a stage's outputs and runs its command with the values of
-`params.yaml` in both, so nothing of that may happen before they are checked.
+DVC removes a stage's outputs and runs its command with the values of `params.yaml` in both. Nothing of that may happen
+before they are checked: so every train stage depends on its plan, and every stage `features` on `CHECKED`.
 """
+
+from pathlib import Path
 
 from stages.common import cli, code, files, params, plan, variants
 
 TRAINING = "stages.train.protocol"
 OUTPUTS = "stages.train.outputs"
 """What writes a train stage's outputs: if it alone changes, they are written again from the results in `.work/`."""
+
+
+CHECKED = Path("data/checked.txt")
+"""Always the same, so that no stage is stale for it."""
 
 
 def main() -> None:
@@ -19,6 +25,7 @@ def main() -> None:
         folder.mkdir()
         for variant in config.variants:
             files.write_text(folder / f"{variant}.json", make(variant, config).as_json())
+    files.write_text(CHECKED, "All keys of params.yaml keep their rules.\n")
 
 
 def make(variant: str, config: params.Params) -> plan.Plan:

@@ -34,7 +34,7 @@ Scaler = tuple[np.ndarray, np.ndarray]
 class Batches:
     """Cuts batches for some modalities: frames are standardised where asked for, tokens become their vectors.
 
-    All have the same shape, the corpus's longest sequences: so a run's results do not depend on what is beside it.
+    All have the same shape, the corpus's longest sequences: so a run's results do not depend on the other runs.
     """
 
     def __init__(
@@ -49,14 +49,15 @@ class Batches:
     ):
         """`size`: utterances; `padding_is_data`: whether the model reads padding, so what a corpus has there too."""
         self.features, self.modalities, self.size = features, modalities, size
+        self.padding_is_data = padding_is_data
         sequences = {name: features.sequences[name] for name in modalities}
         self.ragged = {name: own if padding_is_data else own.valid_only() for name, own in sequences.items()}
         self.padded = round_up(size, ALIGNED)
         self.dtype, self.device = dtype, device
         embeddings = {name: own.embedding for name, own in sequences.items() if own.embedding is not None}
         self.vectors = {name: torch.from_numpy(own).to(device, dtype) for name, own in embeddings.items()}
-        self.full = {name for name, own in embeddings.items() if padding_is_data and own[0].any()}
-        """Modalities whose padding token has a vector."""
+        self.padding_has_vector = {name for name, own in embeddings.items() if own[0].any()}
+        """Modalities whose padding token's vector is not 0."""
 
     def __call__(self, rows: list[np.ndarray], scalers: list[dict[str, Scaler]]) -> Batch:
         """A batch of each run's utterances `rows`; its scalers: those of the modalities that are standardised."""
@@ -89,9 +90,13 @@ class Batches:
         tensor = torch.from_numpy(values).to(self.device)
         if modality not in self.vectors:
             return tensor.to(self.dtype), torch.from_numpy(lengths).to(self.device)
-        if modality in self.full:
+        vectors = self.vectors[modality][tensor]
+        if modality in self.padding_has_vector and self.padding_is_data:
             lengths[:] = ragged.longest
-        return self.vectors[modality][tensor], torch.from_numpy(lengths).to(self.device)
+        elif modality in self.padding_has_vector:
+            within = np.arange(ragged.longest)[:, None] < lengths[:, None]
+            vectors = vectors * torch.from_numpy(within).to(self.device)[..., None]
+        return vectors, torch.from_numpy(lengths).to(self.device)
 
 
 def scalers(features: Features, modalities: list[Modality], rows: np.ndarray) -> dict[str, Scaler]:

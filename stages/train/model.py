@@ -1,5 +1,7 @@
 """The models (paper, Section 2), put together from parts: encoders, a fusion mechanism, a classifier.
 
+The same in plain torch, one run at a time, with the equations: `plain.py`.
+
 Shapes: R runs, B batch, T positions, F features, D = 2 · hidden the model's width, H heads, C classes.
 """
 

@@ -35,11 +35,11 @@ def train(
 ) -> Iterator[tuple[RunId, Run]]:
     """Train and test the models of `run_ids`, up to `at_once` of them at a time; yield each as it ends.
 
-    A run is a pure function of plan, id and features, whatever is trained beside it: on the CPU to the last bit. Adam
-    with cross-entropy; the learning rate falls when the development loss stalls, training ends when the development
-    accuracy does, and the weights of its best epoch are tested. `rows`: fold → part → rows of `features`. `report`: is
-    told how far a run is, at its start and after each epoch. `stopwatch`: is told of data, training and evaluation.
-    `checkpoints`: where runs leave checkpoints, at least `checkpoint_seconds` apart, and resume from.
+    A run is a pure function of plan, id and features, whatever runs are in the same batch: on the CPU to the last bit.
+    Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
+    development accuracy does, and the weights of its best epoch are tested. `rows`: fold → part → rows of `features`.
+    `report`: is told how far a run is, at its start and after each epoch. `stopwatch`: is told of data, training and
+    evaluation. `checkpoints`: where runs leave checkpoints, at least `checkpoint_seconds` apart, and resume from.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from stages.common import cli, corpus, figures, files, params, predictions, scor
 from stages.common.errors import UserError
 from stages.ttest import bootstrap, comparisons, drawing, report
 
-METRICS, PLOTS = Path("metrics"), Path("plots")
+METRICS_FOLDER, PLOTS = Path("metrics"), Path("plots")
 
 
 def main() -> None:
@@ -17,12 +17,12 @@ def main() -> None:
     folds, tested = corpus.read_folds(), predictions.read_study(config.variants, config.seeds, meta.classes)
     unit, unit_of = bootstrap.units(corpus.read_utterances())
     check_tested(tested, folds, unit_of.index)
-    runs = scores.read(list(scores.METRICS))
+    runs = scores.read(list(scores.SCORES))
     scores.check(runs, tested, meta.classes)
     draws = bootstrap.draws(tested, unit_of, meta.classes)
     table = comparisons.compare(runs, config.pairs, config.compare, test_to_train=test_to_train(folds), draws=draws)
-    files.write_csv(METRICS / "ttest.csv", table)
-    files.write_text(METRICS / "ttest.md", report.as_markdown(table, config.compare, meta.corpus, unit))
+    files.write_csv(METRICS_FOLDER / "ttest.csv", table)
+    files.write_text(METRICS_FOLDER / "ttest.md", report.as_markdown(table, config.compare, meta.corpus, unit))
     figures.save(drawing.differences(table, config.compare, meta.corpus), PLOTS / "differences.png")
     figures.save(drawing.runs(runs, config.variants, meta.corpus), PLOTS / "runs.png")
 

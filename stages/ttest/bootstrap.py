@@ -10,7 +10,7 @@ speak of those. `docs/statistics.md` reports its coverage.
 import numpy as np
 import pandas as pd
 
-from stages.common.scores import METRICS
+from stages.common.scores import SCORES
 
 DRAWS, SEED = 2000, 0
 
@@ -37,7 +37,7 @@ def draws(predictions: pd.DataFrame, unit_of: pd.Series, classes: list[str]) -> 
     names, seeds = list(predictions["variant"].unique()), predictions["seed"].unique()
     unit_numbers, unit = np.unique(unit_of.loc[predictions["utterance_id"]], return_inverse=True)
     times_unit = _multiplicities(rng, len(unit_numbers))  # (draws, units)
-    metrics = [*METRICS, *(f"recall_{name}" for name in classes)]
+    metrics = [*SCORES, *(f"recall_{name}" for name in classes)]
     total = np.zeros((DRAWS, len(names), len(metrics)))
     folds = np.zeros((DRAWS, 1, len(metrics)))
     for _, rows in predictions.assign(unit=unit).groupby("fold"):
@@ -84,7 +84,7 @@ def _counts(
 
 
 def _scores(times: np.ndarray, tested: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Scores [draws, variants, seeds, metrics] of one fold, in the order of METRICS and then the classes' recalls."""
+    """Scores [draws, variants, seeds, metrics] of one fold, in the order of SCORES and then the classes' recalls."""
     tested = (times @ tested)[:, None, None, :]  # (draws, 1, 1, classes)
     right = np.tensordot(times, right, axes=1)  # (draws, variants, seeds, classes)
     with np.errstate(invalid="ignore"):
@@ -92,4 +92,4 @@ def _scores(times: np.ndarray, tested: np.ndarray, right: np.ndarray) -> np.ndar
         balanced = np.where(tested > 0, recall, 0.0).sum(-1) / (tested > 0).sum(-1)
         accuracy = right.sum(-1) / tested.sum(-1)
     own = {"balanced_accuracy": balanced, "accuracy": accuracy}
-    return np.concatenate([np.stack([own[name] for name in METRICS], axis=-1), recall], axis=-1)
+    return np.concatenate([np.stack([own[name] for name in SCORES], axis=-1), recall], axis=-1)

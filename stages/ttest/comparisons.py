@@ -5,7 +5,7 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from stages.common.params import Compare
-from stages.common.scores import METRICS
+from stages.common.scores import SCORES
 from stages.ttest import bootstrap, student
 
 COLUMNS = {
@@ -62,7 +62,7 @@ def compare(
     draws: what `bootstrap.draws` returns.
     """
     wide = runs.set_index(["variant", "fold", "seed"]).sort_index()
-    families = {name: name for name in METRICS} | {name: "recall" for name in runs if name.startswith("recall_")}
+    families = {name: name for name in SCORES} | {name: "recall" for name in runs if name.startswith("recall_")}
     rows = []
     for a, b in pairs:
         for score, family in families.items():

@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from stages.common import figures
 from stages.common.params import Compare
-from stages.common.scores import METRICS
+from stages.common.scores import SCORES
 from stages.ttest.report import label, pair, points
 
 LOOKS = {
@@ -27,8 +27,8 @@ MARKERS = "osD^vPX<>*"
 def differences(table: pd.DataFrame, settings: Compare, corpus: str) -> Figure:
     """Every pair's difference with its corrected interval, against the band of the margin; a panel a metric."""
     names = list(dict.fromkeys(map(pair, table["a"], table["b"])))
-    figure, axes = figures.panels(names, (1, len(METRICS)), (3.9, 1.1 + 0.36 * len(names)))
-    for axis, (metric, title) in zip(axes.flat, METRICS.items(), strict=True):
+    figure, axes = figures.panels(names, (1, len(SCORES)), (3.9, 1.1 + 0.36 * len(names)))
+    for axis, (metric, title) in zip(axes.flat, SCORES.items(), strict=True):
         axis.axvspan(-100 * settings.margin, 100 * settings.margin, color="0.85", zorder=1)
         axis.axvline(0, color="0.5", linewidth=0.8, zorder=1)
         for i, row in enumerate(table[table["score"] == metric].itertuples()):
@@ -50,9 +50,9 @@ def runs(scores: pd.DataFrame, names: list[str], corpus: str) -> Figure:
     """Every run's score, a row a variant and a place, colour and marker a fold, with the variant's mean."""
     folds = scores["fold"].nunique()
     size = (4.5, 0.7 + len(names) * (0.4 + 0.013 * folds))
-    figure, axes = figures.panels(list(map(label, names)), (1, len(METRICS)), size)
+    figure, axes = figures.panels(list(map(label, names)), (1, len(SCORES)), size)
     rows = scores["variant"].map(names.index)
-    for axis, (metric, title) in zip(axes.flat, METRICS.items(), strict=True):
+    for axis, (metric, title) in zip(axes.flat, SCORES.items(), strict=True):
         _folds(axis, scores[metric], rows, scores["fold"])
         means = scores.groupby(rows)[metric].mean()
         axis.vlines(means, means.index - 0.46, means.index + 0.46, color="black", linewidth=1.6, zorder=1.5)

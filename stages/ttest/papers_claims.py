@@ -15,7 +15,7 @@ from scipy import stats
 
 from stages.aggregate import papers_tables
 from stages.common import tables, variants
-from stages.common.scores import METRICS
+from stages.common.scores import SCORES
 from stages.ttest import student
 
 FOLDS, TEST_TO_TRAIN = 5, 15 / 80
@@ -42,7 +42,7 @@ def claims() -> list[Claim]:
     starred = {("ta", "balanced_accuracy"), ("ta", "accuracy"), ("tva", "balanced_accuracy")}
     table_1 = [
         ("1", modalities, "self", "cross", metric, "better" if (modalities, metric) in starred else "comparable")
-        for modalities, metric in product(("tv", "ta", "va", "tva"), METRICS)
+        for modalities, metric in product(("tv", "ta", "va", "tva"), SCORES)
     ]
     table_2 = [
         ("2", "tva", a, b, metric, says)
@@ -53,7 +53,7 @@ def claims() -> list[Claim]:
                 ("cross", "cross_nosp", "higher"),
                 ("crossself", "self", "comparable"),
             ],
-            METRICS,
+            SCORES,
         )
         if not (b == "cross_nosp" and a == "self_nosp" and metric == "accuracy")  # nothing is said of that one
     ]
@@ -135,7 +135,7 @@ def page() -> str:
             {
                 "Table": claim.table,
                 "Models": f"{_label(claim.a)} − {_label(claim.b)}, {variants.combination_label(claim.modalities)}",
-                "Metric": METRICS[claim.metric].split()[0],
+                "Metric": SCORES[claim.metric].split()[0],
                 "Printed": f"{tables.mean_std(a.paper_mean, a.paper_std)}, "
                 f"{tables.mean_std(b.paper_mean, b.paper_std)}",
                 "The paper says": {"better": "better (P < .05)", "higher": "higher (not tested)"}.get(
@@ -168,12 +168,12 @@ that the paper prints allow (Rajan et al. 2022, Tables 1 and 2). WA is balanced 
 def _twice(published: pd.DataFrame) -> str:
     """The cells that both tables print, where they differ."""
     lines = []
-    for metric, fusion in product(METRICS, ("cross", "self")):
+    for metric, fusion in product(SCORES, ("cross", "self")):
         first, second = (published.loc[(table, "tva", fusion, metric)] for table in ("1", "2"))
         cells = [tables.mean_std(cell.paper_mean, cell.paper_std) for cell in (first, second)]
         if cells[0] != cells[1]:
             lines.append(
-                f"Table 1 and Table 2 print {_label(fusion)}, T+V+A, {METRICS[metric].split()[0]} differently: "
+                f"Table 1 and Table 2 print {_label(fusion)}, T+V+A, {SCORES[metric].split()[0]} differently: "
                 f"{cells[0]} and {cells[1]}.\n"
             )
     return "".join(lines)

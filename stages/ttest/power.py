@@ -19,13 +19,13 @@ import pandas as pd
 
 from stages.common import cli, params, scores, tables
 from stages.common.errors import UserError
-from stages.common.scores import METRICS
+from stages.common.scores import SCORES
 from stages.ttest import report, student
 
 SEEDS, FOLDS = (1, 3, 5, 10, 20, 50), (5, 10, 20)
 STUDIES, SEED = 4000, 0
 """Simulated studies of each size, and the seed of their random numbers."""
-ENOUGH = 0.8
+ENOUGH_POWER = 0.8
 """The power that is usually asked for."""
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     """Print the variances of each pair and the power of studies of several sizes."""
     parser = argparse.ArgumentParser(prog="python -m stages.ttest.power", description=__doc__.split("\n\n")[0])
     parser.add_argument("--pair", nargs=2, metavar=("A", "B"), help="two variants; default: the mean of compare.pairs")
-    parser.add_argument("--metric", choices=METRICS, default="accuracy")
+    parser.add_argument("--metric", choices=SCORES, default="accuracy")
     parser.add_argument("--points", nargs="+", type=float, default=[1.0, 2.0, 5.0], help="differences to see")
     options = parser.parse_args()
     config = params.load()
@@ -112,7 +112,7 @@ def page(runs: pd.DataFrame, pairs: list[tuple[str, str]], metric: str, points: 
     )
     folds, seeds = (runs[name].nunique() for name in ("fold", "seed"))
     sections = [
-        f"# Power: {METRICS[metric]}\n\nStandard deviations of a difference's parts, in points, from {folds} folds × "
+        f"# Power: {SCORES[metric]}\n\nStandard deviations of a difference's parts, in points, from {folds} folds × "
         f"{seeds} seeds; what they make the standard error of the mean difference; and what is left of it with "
         "unlimited seeds, which only more folds reduce. With so few folds and seeds each is a rough estimate. The "
         "corrected test is stricter: for what folds share, its standard error keeps s √q, however many the seeds.",
@@ -125,7 +125,7 @@ def page(runs: pd.DataFrame, pairs: list[tuple[str, str]], metric: str, points: 
         sections += [
             f"## To see a difference of {report.points(difference / 100)}\n\nShare of {STUDIES:,} simulated studies "
             f"with P < {alpha:g}: corrected resampled t / t over fold means. Last: the fewest of these seeds that see "
-            f"it in {100 * ENOUGH:g} % of the studies",
+            f"it in {100 * ENOUGH_POWER:g} % of the studies",
             tables.markdown(_sizes(mean, difference / 100, alpha)),
         ]
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
@@ -160,7 +160,7 @@ def _sizes(parts: Components, difference: float, alpha: float) -> pd.DataFrame:
 
 def _needed(powers: tuple[float, ...]) -> str:
     """The fewest of SEEDS with enough power."""
-    return next((str(seeds) for seeds, share in zip(SEEDS, powers, strict=True) if share >= ENOUGH), "none")
+    return next((str(seeds) for seeds, share in zip(SEEDS, powers, strict=True) if share >= ENOUGH_POWER), "none")
 
 
 if __name__ == "__main__":

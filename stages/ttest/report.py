@@ -4,7 +4,7 @@ import pandas as pd
 
 from stages.common import tables, variants
 from stages.common.params import Compare
-from stages.common.scores import METRICS
+from stages.common.scores import SCORES
 
 PAPERS = (
     "The test of the paper treats all runs as independent. They are not: folds share training data, seeds of one fold "
@@ -26,7 +26,7 @@ def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, unit: str) 
         "\n".join(_line(rows, settings) for _, rows in table.groupby(["a", "b"], sort=False)),
     ]
     level = f"{100 * (1 - settings.alpha):g} %"
-    for metric, name in METRICS.items():
+    for metric, name in SCORES.items():
         rows = table[table["score"] == metric]
         sections += [
             f"## {name}\n\nCorrected resampled t-test, and beside it the t-test over the folds' means",
@@ -41,7 +41,7 @@ def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, unit: str) 
         "table); **bold** where that is below α",
         tables.markdown(_recalls(table[table["family"] == "recall"], settings.alpha)),
         f"## The paper's t-test: uncorrected\n\n{PAPERS}",
-        tables.markdown(_uncorrected(table[table["score"].isin(METRICS)])),
+        tables.markdown(_uncorrected(table[table["score"].isin(SCORES)])),
     ]
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
 
@@ -54,9 +54,9 @@ def points(difference: float) -> str:
 def _line(rows: pd.DataFrame, settings: Compare) -> str:
     """One pair's verdicts in words."""
     words = [
-        f"{METRICS[row.score]}: **{_words(row, settings)}** ({_signed(row.difference)})"
+        f"{SCORES[row.score]}: **{_words(row, settings)}** ({_signed(row.difference)})"
         for row in rows.itertuples()
-        if row.score in METRICS
+        if row.score in SCORES
     ]
     return f"* {pair(*rows.iloc[0][['a', 'b']])}: {'; '.join(words)}"
 
@@ -117,7 +117,7 @@ def _uncorrected(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Models": list(map(pair, rows["a"], rows["b"])),
-            "Metric": rows["score"].map(METRICS).to_list(),
+            "Metric": rows["score"].map(SCORES).to_list(),
             "Difference": map(_signed, rows["difference"]),
             "Unpaired t (uncorrected)": map(_statistic, rows["t_uncorrected_unpaired"]),
             "P (uncorrected)": map(tables.p_value, rows["p_uncorrected_unpaired"]),

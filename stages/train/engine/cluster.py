@@ -142,7 +142,7 @@ def _connect() -> None:
         if address != "auto":  # Ray itself would try for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=5).close()
-        own_code = {"py_modules": [str(code.PROJECT / code.PACKAGE)], "excludes": ["**/__pycache__"]}
+        own_code = {"py_modules": [str(code.PROJECT / "stages")], "excludes": ["**/__pycache__"]}
         ray.init(address, logging_level="ERROR", runtime_env=own_code | {"env_vars": ENVIRONMENT})
     except ray.exceptions.AuthenticationError as error:
         reason = str(error).partition(". ")[0]

@@ -1,7 +1,17 @@
-"""How the vectors of several attention modules become one."""
+"""How the vectors of several positions, or of several attention modules, become one."""
 
 import torch
 from torch import Tensor
+
+from stages.train.fusions.attention import valid
+
+
+def mean_over_time(encoding: Tensor, lengths: Tensor | None) -> Tensor:
+    """[R, B, T, D] → [R, B, D]: the mean of the positions that hold data, the first `lengths` [R, B]; None: all."""
+    if lengths is None:
+        return encoding.mean(dim=2)
+    held = valid(lengths, encoding.shape[2])[..., None]  # (R, B, T, 1)
+    return (encoding * held).sum(dim=2) / lengths[..., None]
 
 
 def statistical_pooling(vectors: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ versions of numba, LLVM and Python; the file's name has the types and the proces
 folder than `.work/`. These files are machine code: whoever can write them decides what runs, as with the code itself.
 """
 
-import ast
 import functools
 import hashlib
 import os
@@ -23,11 +22,10 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps, loads
 
-from stages.common import files
+from stages.common import code, files
 from stages.common.records import Record, read_record, write_record
 from stages.common.work_folder import shared
 
-PROJECT = Path(__file__).parents[3]
 _CONTENT = "content"
 
 
@@ -72,7 +70,7 @@ class Cache(NullCache):
     def _path(self, signature, codegen) -> Path:
         types = hashlib.sha256(repr((signature, codegen.magic_tuple())).encode()).hexdigest()[:16]
         function = f"{self.function.__module__}.{self.function.__qualname__}"
-        folder = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else shared(PROJECT)
+        folder = Path(numba.config.CACHE_DIR) if numba.config.CACHE_DIR else shared(code.PROJECT)
         return folder / _digest(self.function.__module__) / f"{function}-{types}.compiled"
 
 
@@ -80,27 +78,7 @@ class Cache(NullCache):
 def _digest(module: str) -> str:
     """A hash of all that decides what a module's functions are compiled to, but for the processor."""
     versions = [platform.python_version(), version("numba"), version("llvmlite")]
-    digest = hashlib.sha256(repr(versions).encode())
-    for name, content in sorted(_sources(module).items()):
-        digest.update(f"{name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()[:32]
-
-
-def _sources(module: str) -> dict[str, bytes]:
-    """A module and what it imports of this project, and so on: name → content. Of this module nothing is compiled."""
-    found, names = {}, [module]
-    while names:
-        name = names.pop()
-        path = PROJECT / (name.replace(".", "/") + ".py")
-        if name in found or name == __name__ or not path.is_file():
-            continue
-        found[name] = path.read_bytes()
-        for node in ast.walk(ast.parse(found[name])):
-            if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
+    return hashlib.sha256(repr((versions, code.hashes([module]))).encode()).hexdigest()[:32]
 
 
 @contextmanager
