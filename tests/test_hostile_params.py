@@ -74,6 +74,16 @@ def test_by_file(command, hostile, repository):
     refused(repository.run("dvc", *command), repository)
 
 
+def test_features_alone(hostile, repository):
+    """DVC removes what is in the place of a stage's outputs before it runs the stage."""
+    path = repository.folder / "params.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | hostile, sort_keys=False))
+    done = repository.run("dvc", "repro", "features")
+    if "modalities" in hostile:
+        refused(done, repository)
+    assert unharmed(repository)
+
+
 @pytest.mark.parametrize("command", [["exp", "run"], ["exp", "run", "--temp"]], ids=" ".join)
 def test_by_override(command, hostile, repository):
     pairs = flat(hostile)

@@ -316,6 +316,13 @@ def test_a_value_of_model_that_a_fusion_does_not_take_is_said_with_its_key(tmp_p
     assert said(document, tmp_path) == "model.heads: must be 1 or 2, but is 6"
 
 
+def test_heads_of_a_default_that_do_not_divide_are_said_where_they_can_be_changed(tmp_path, fusion_file):
+    fusion_file("def build(modalities, width, *, heads: Size = 7): ...")
+    document = changed(COMMITTED, {"variants": [*COMMITTED["variants"], "gated_tv"]})
+    message = "fusions.gated.heads must divide the model width 2 × hidden = 120, but is 7"
+    assert said(document, tmp_path) == message
+
+
 def test_all_mistakes_are_said_at_once(tmp_path):
     with pytest.raises(UserError, match=r"(?s)split.folds.*model.hidden"):
         load(changed(COMMITTED, {"model__hidden": 0, "split__folds": 1}), tmp_path)

@@ -289,9 +289,9 @@ class Params(Section):
         return self
 
     def _section(self, fusion: str, setting: str) -> tuple[str, ...]:
-        """The section that a fusion's setting is from, or should be in."""
-        own = setting in self.fusions.get(fusion, {}) or not hasattr(self.model, setting)
-        return ("fusions", fusion) if own else ("model",)
+        """The section that a fusion's setting is from, or belongs in."""
+        shared = setting in fusion_settings.required(fusion) and hasattr(self.model, setting)
+        return ("model",) if shared and setting not in self.fusions.get(fusion, {}) else ("fusions", fusion)
 
     @model_validator(mode="after")
     def _headline_trained(self) -> "Params":
