@@ -70,6 +70,8 @@ def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None, 
 
 def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
     """Table 1 with one row a combination and one column a metric and model; Table 2 with one row a model."""
+    if table.empty:
+        return f"# Table {number}: {TITLES[number]}\n\nNo variant of the study stands in this table.\n"
     cells = pd.DataFrame(
         {
             "metric": table["metric"].map(SCORES),
@@ -92,7 +94,7 @@ def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
         "seeds). **Bold**: the highest mean of those compared. WA and UWA are the paper's names, the reverse of "
         "most of the field's."
     )
-    if "paper_mean" in table:
+    if "paper_mean" in table and table["paper_mean"].notna().any():
         note += " In brackets: the paper's number, and this study's difference from it in points."
     return f"# Table {number}: {TITLES[number]}\n\n{note}\n\n{tables.markdown(wide)}"
 
