@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -117,6 +118,17 @@ class Study:
         shutil.copy(self.folder / "params.yaml", folder)
         shutil.copytree(self.folder / "data", folder / "data")
         return study
+
+    def add_readmes_fusion(self) -> tuple[dict, list[str]]:
+        """Add the fusion that the README shows, as it is printed; the params and the commands that go with it."""
+        text = (ROOT / "README.md").read_text()
+        section = text.partition("\n## Your own fusion mechanism\n")[2].partition("\n## ")[0]
+        module, entry, settings, commands = re.findall(r"^```\w*\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+        (self.folder / "stages/train/fusions/gated.py").write_text(module)
+        registry = self.folder / "stages/common/variants.py"
+        before, end, after = registry.read_text().partition("\n}\n\n\n@dataclass")
+        registry.write_text(f"{before}\n{entry}{end[1:]}{after}")
+        return yaml.safe_load(settings), commands.splitlines()
 
     def make_repository(self) -> None:
         """Make the folder a git and DVC repository."""

@@ -952,8 +952,10 @@ def test_four_modalities_with_folds_of_their_own_end_to_end(study, tmp_path):
         row["fold"] = 1 + i // 3 % 3
         row["gaze_file_name"] = row["gaze_file_name"] if i % 10 else ""
     write_rows(tmp_path / "corpus", rows)
-    scores = run_study(study, tmp_path / "corpus", ["self_tvag", "cross_tvag", "self_g"], "text video audio gaze")
-    assert scores.groupby("variant")["fold"].apply(list).tolist() == [[1, 2, 3]] * 3
+    study.add_readmes_fusion()
+    variants = ["self_tvag", "cross_tvag", "gated_tvag", "self_g"]
+    scores = run_study(study, tmp_path / "corpus", variants, "text video audio gaze")
+    assert scores.groupby("variant")["fold"].apply(list).tolist() == [[1, 2, 3]] * 4
     assert "Running stage" not in study.ok("dvc", "repro")
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from stages.common.work_folder import shared
 from tests.conftest import ROOT, Study
@@ -175,13 +174,9 @@ def test_a_run_is_not_trained_again_for_what_it_does_not_read(study):
 
 
 def test_the_readmes_own_fusion_is_trained_alone_and_compared(study):
-    section = (ROOT / "README.md").read_text().partition("\n## Your own fusion mechanism\n")[2].partition("\n## ")[0]
-    module, entry, settings, commands = re.findall(r"^```\w*\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
-    (study.folder / "stages/train/fusions/gated.py").write_text(module)
-    edit(study, "stages/common/variants.py", "\n}\n\n\n@dataclass", f"\n{entry}}}\n\n\n@dataclass")
-    added = yaml.safe_load(settings)
+    added, commands = study.add_readmes_fusion()
     study.set(variants=[*VARIANTS, *added["variants"]], fusions=added["fusions"])
-    check, repro, experiment = (shlex.split(line, comments=True) for line in commands.splitlines())
+    check, repro, experiment = (shlex.split(line, comments=True) for line in commands)
     assert study.ok(*check) == ""
     trained = {stage for stage in ran(study.ok(*repro, "ttest")) if stage.startswith("train@")}
     assert trained == {"train@gated_tv-1", "train@gated_tv-2"}

@@ -156,6 +156,14 @@ def test_tables_of_other_modalities_follow_the_order_of_their_letters():
     other = papers_tables.arrange(summary, 1, papers_tables.read_published(), "zbe")  # the paper has no such modality
     assert other["paper_mean"].isna().all()
     assert "(" not in papers_tables.as_markdown(other, 1, "IEMOCAP").splitlines()[-1]
+    assert "In brackets" not in papers_tables.as_markdown(other, 1, "IEMOCAP")
+
+
+def test_a_table_without_a_variant_says_so():
+    runs = pd.DataFrame([("crossself_tv", 1, 1, 0.5, 0.5)], columns=["variant", "fold", "seed", *scores.SCORES])
+    table = papers_tables.arrange(papers_tables.summarise(runs), 1, None, "tv")
+    expected = "# Table 1: Scores by modality and model\n\nNo variant of the study stands in this table.\n"
+    assert papers_tables.as_markdown(table, 1, "made up") == expected
 
 
 def test_combinations_are_ordered_by_their_number_and_then_by_letters():
