@@ -1,5 +1,6 @@
 """What the benchmarks of `dvc repro` share."""
 
+import os
 import subprocess
 import sys
 import time
@@ -19,21 +20,19 @@ def clone(folder: Path) -> None:
 
 
 def timed_repro(folder: Path) -> tuple[float, dict[str, float]]:
-    """Wall time of `dvc repro`, and of each stage's own process by when DVC says that it starts and is done."""
+    """Wall time of `dvc repro`, and of each stage's process, from when DVC starts it until it has ended.
+
+    DVC starts stages through `$SHELL`: here one that notes the times.
+    """
+    shell, log = folder / ".shell", folder / ".times"
+    shell.write_text(
+        f'#!/bin/bash\nstart=$EPOCHREALTIME\n/bin/bash "$@"\nstatus=$?\n'
+        f'echo "$DVC_STAGE $start $EPOCHREALTIME" >> {log}\nexit $status\n'
+    )
+    shell.chmod(0o755)
+    log.unlink(missing_ok=True)
     started = time.monotonic()
-    process = subprocess.Popen([*DVC, "repro"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    stages, name, since = {}, "", 0.0
-    for line in process.stdout:
-        now = time.monotonic()
-        if line.startswith("Running stage '"):
-            name = line.split("'")[1]
-        elif line.startswith("> python -m"):
-            since = now
-        elif name and line.startswith(("Generating lock file", "Updating lock file")):
-            stages.setdefault(name, now - since)  # a stage that says nothing has ended by now
-            name = ""  # what follows is DVC's own
-        elif name and line.strip() and not line.startswith("Use `dvc"):
-            stages[name] = now - since  # a stage's own last line is printed when it is done
-    if process.wait():
-        sys.exit("error: dvc repro failed")
-    return time.monotonic() - started, stages
+    subprocess.run([*DVC, "repro", "--quiet"], cwd=folder, env=os.environ | {"SHELL": str(shell)}, check=True)
+    total = time.monotonic() - started
+    rows = [line.rsplit(" ", 2) for line in log.read_text().splitlines()]
+    return total, {stage: float(end) - float(start) for stage, start, end in rows}

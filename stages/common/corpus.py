@@ -4,6 +4,7 @@
 columns of the corpus's own. `folds.csv` is there only if the corpus brings folds. `meta.json` says the rest (`Meta`).
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Collection
@@ -73,6 +74,13 @@ def read_utterances(folder: Path = FOLDER) -> pd.DataFrame:
         if not table["utterance_id"].is_unique:
             raise UserError("utterance_id must be unique")
         return table
+
+
+def labels_digest(folder: Path = FOLDER) -> str:
+    """SHA-256 of the classes and of every utterance's name and label: of what a training reads of a corpus."""
+    table = read_utterances(folder)[["utterance_id", "label"]]
+    content = [read_meta(folder).classes, table.to_dict("list")]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_folds(path: Path = FOLDS, known: Collection[str] | None = None) -> pd.DataFrame:

@@ -21,6 +21,8 @@ from stages.common.errors import UserError, restorable, short
 
 FOLDER = Path("data/features")
 KINDS = ("frames", "tokens")
+LABELS = "labels.sha256"
+"""A modality's file that holds `corpus.labels_digest`: what depends on features depends on the labels by it."""
 
 _FILES = {"frames": {"frames.npy", "lengths.npy"}, "tokens": {"tokens.npy", "embedding.npy", "lengths.npy"}}
 

@@ -25,6 +25,7 @@ def main() -> None:
                 f"{features.FOLDER / modality}: features must be of the utterances of {corpus.FOLDER}, in their order, "
                 f"but are of others: is {corpus.FOLDER} of these params? `dvc repro corpus` writes it"
             )
+        files.write_text(folder / features.LABELS, corpus.labels_digest() + "\n")
 
 
 if __name__ == "__main__":

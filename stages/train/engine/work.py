@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stages.common import corpus, features, files, params
+from stages.common.errors import UserError, restorable
 from stages.common.plan import Plan
 from stages.common.records import Record, RunId, read_record, write_record
 from stages.common.work_folder import OWN, shared
@@ -111,8 +112,14 @@ def verify_features(modalities: list[str]) -> None:
     Raises
     ------
     UserError
-        If one is missing or differs; names it.
+        If one is missing or differs, or if features were made for other labels; names the file.
     """
+    labels = corpus.labels_digest()
+    for modality in modalities:
+        path = features.FOLDER / modality / features.LABELS
+        with restorable(path):
+            if path.read_text(encoding="utf-8").strip() != labels:
+                raise UserError(f"must be of the classes and labels in {corpus.FOLDER}, but is of others")
     note = OWN / "verified.json"
     waiting = f"another process ({{owner}}) compares {features.FOLDER} with its checksums; waiting for its end"
     with files.lock(OWN / "locks" / "verified", waiting):
@@ -156,8 +163,7 @@ def note_time(seconds: dict[str, str | float]) -> None:
 
 def data_digest() -> str:
     """A hash of what all runs are told of the utterances: their classes, folds and parts."""
-    labels = corpus.read_utterances()[["utterance_id", "label"]].to_dict("list")
-    return _hash([corpus.read_meta().classes, labels, corpus.FOLDS.read_text(encoding="utf-8")])
+    return _hash([corpus.labels_digest(), corpus.FOLDS.read_text(encoding="utf-8")])
 
 
 def _digest(plan: Plan, data: str, sequences: dict[str, features.ModalityMeta]) -> str:
