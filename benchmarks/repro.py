@@ -32,7 +32,13 @@ def timed_repro(folder: Path) -> tuple[float, dict[str, float]]:
     shell.chmod(0o755)
     log.unlink(missing_ok=True)
     started = time.monotonic()
-    subprocess.run([*DVC, "repro", "--quiet"], cwd=folder, env=os.environ | {"SHELL": str(shell)}, check=True)
+    subprocess.run(
+        [*DVC, "repro", "--quiet"],
+        cwd=folder,
+        env=os.environ | {"SHELL": str(shell)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     total = time.monotonic() - started
     rows = [line.rsplit(" ", 2) for line in log.read_text().splitlines()]
     return total, {stage: float(end) - float(start) for stage, start, end in rows}

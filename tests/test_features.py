@@ -693,3 +693,34 @@ def test_nothing_trains_on_damaged_arrays(study):
     assert study.stage(*train, "2").returncode == 0
     verified = json.loads((study.folder / ".work/verified.json").read_text())
     assert sorted(verified) == ["video/frames.npy", "video/lengths.npy"]
+
+
+def test_features_change_with_the_labels_that_trainings_read_and_not_with_speakers(study):
+    train = ("train", "--variant", "self_v", "--seed", "1")
+    study.set(variants=["self_v"], modalities={"video": {"letter": "v"}}, headline__modalities="v")
+    study.set(seeds=[1], train__protocol__max_epochs=1, split__folds=2)
+    for stage in (["plan"], ["corpus"], ["features", "--modality", "video"], ["split"]):
+        assert study.stage(*stage).returncode == 0
+    table = pd.read_csv(study.folder / "data/corpus/utterances.csv")
+    folder = study.folder / "data/features/video"
+
+    def made() -> dict[str, bytes]:
+        assert study.stage("features", "--modality", "video").returncode == 0
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    before = made()
+    table["speaker"] = "someone"
+    table.to_csv(study.folder / "data/corpus/utterances.csv", index=False)
+    assert made() == before
+    first, second = table.index[table["label"] == "sad"][0], table.index[table["label"] == "angry"][0]
+    table.loc[[first, second], "label"] = ["angry", "sad"]
+    table.to_csv(study.folder / "data/corpus/utterances.csv", index=False)
+    done = study.stage(*train)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: data/features/video/labels.sha256: must be of the classes and labels in data/corpus, but is of others; "
+        "`dvc repro` or `dvc checkout --force data/features/video/labels.sha256` restores it\n",
+    )
+    after = made()
+    assert {name for name in before if before[name] != after[name]} == {"labels.sha256"}
+    assert study.stage(*train).returncode == 0
