@@ -80,6 +80,15 @@ def test_a_killed_training_goes_on(study, undisturbed):
     assert kept(study, "checkpoint") == []
 
 
+def test_a_checkpoint_beside_its_result_goes(study):
+    """As a kill leaves it that comes after the result is written."""
+    interrupted(study)
+    result = kept(study, "result")[0]
+    result.with_suffix(".checkpoint").write_bytes(kept(study, "checkpoint")[0].read_bytes())
+    assert study.run(*COMMAND).returncode == 0
+    assert kept(study, "checkpoint") == []
+
+
 def test_damaged_files_are_said_and_not_used(study, undisturbed):
     interrupted(study)
     cut, flipped, result = *kept(study, "checkpoint")[:2], kept(study, "result")[0]

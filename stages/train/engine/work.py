@@ -41,8 +41,13 @@ class Work:
         self.folder = shared() / self.digest
 
     def unfinished(self, seed: int, folds: list[int]) -> list[RunId]:
-        """The runs of a seed that have no results yet."""
-        return [RunId(seed, fold) for fold in folds if self.result(RunId(seed, fold)) is None]
+        """The runs of a seed that have no results yet; of the others, what a kill has left of checkpoints goes."""
+        runs = [RunId(seed, fold) for fold in folds]
+        unfinished = [run for run in runs if self.result(run) is None]
+        for run in runs:
+            if run not in unfinished:
+                self._path(run, "checkpoint").unlink(missing_ok=True)
+        return unfinished
 
     def begun(self, run_ids: list[RunId]) -> list[RunId]:
         """Those of the runs that have a checkpoint."""
