@@ -1,5 +1,6 @@
 """`python -m stages.confusion`: write `plots/confusion/` and `plots/recall.png`."""
 
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ def main() -> None:
         raise UserError(f"confusion.fold must be one of the folds {folds}, but is {fold}")
     seeds = f"{_counted(config.seeds, 'seed')} (corpus: {meta.corpus})"
     everything = f"{_counted(folds, 'fold')}, {seeds}"
-    with files.replacing(PLOTS / "confusion") as folder:
+    with files.replacing(PLOTS / "confusion") as folder, ProcessPoolExecutor() as pool:
         folder.mkdir()
+        drawings = []
         for stem, names in groups(config.variants).items():
             rows = table[table["variant"].isin(names)]
             drawn = {
@@ -32,7 +34,9 @@ def main() -> None:
             }
             for name, (part, title) in drawn.items():
                 matrices = confusion_matrices(part, names, meta.classes)
-                figures.save(drawing.confusion(matrices, meta.classes, title), folder / f"{name}.png")
+                drawings.append(pool.submit(_draw, matrices, meta.classes, title, folder / f"{name}.png"))
+        for done in drawings:
+            done.result()
     combinations = variants.combinations(config.variants, config.letters)
     drawn = drawing.recalls(recalls(table, meta.classes), meta.classes, combinations, everything)
     figures.save(drawn, PLOTS / "recall.png")
@@ -65,6 +69,10 @@ def recalls(table: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     long["fusion"] = [variant.fusion for variant in parsed]
     by_class = long.groupby(["modalities", "fusion", "class"], sort=False)["recall"]
     return by_class.agg(mean="mean", std="std", runs="count").reset_index()
+
+
+def _draw(matrices: dict[str, np.ndarray], classes: list[str], title: str, path: Path) -> None:
+    figures.save(drawing.confusion(matrices, classes, title), path)
 
 
 def _counted(things: list, name: str) -> str:
