@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.train import optimiser
+from stages.train import kernels, optimiser
 from stages.train.layers import ALIGNED, Linear
 from stages.train.stack import Stack
 
@@ -23,7 +23,7 @@ def test_a_stack_with_adam_is_torchs_models_one_by_one(kind, monkeypatch):
     state = optimiser.fresh(torch.stack([stack.vector(network) for network in separate]))
     references = [torch.optim.Adam(network.parameters(), lr=0.01 * (run + 1)) for run, network in enumerate(separate)]
     if kind == "plain":
-        monkeypatch.setattr(optimiser, "_on_cpu", lambda values: False)
+        monkeypatch.setattr(kernels, "are_for", lambda values: False)
     for step in range(1, 21):
         x = torch.randn(RUNS, 7, 3, dtype=torch.float64)
         active = [0, 2] if step == 13 else [0, 1, 2]  # the second run makes a step less

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from stages.train import kernels
 from stages.train.kernels.gru import BidirectionalGRU
 from stages.train.layers import Dropout, linear, padded
 
@@ -24,7 +25,7 @@ class TimeMap(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """x is zero beyond `lengths` [R, B]; much padding is not read on the CPU."""
-        if x.device.type == "cpu" and x[0].numel() * self.weight.shape[1] >= MANY:
+        if kernels.are_for(x) and x[0].numel() * self.weight.shape[1] >= MANY:
             product = _RaggedMap.apply(padded(self.weight), x, lengths)[:, : self.weight.shape[1]]
         else:
             product = self.product(x.flatten(2)).unflatten(2, x.shape[2:])

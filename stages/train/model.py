@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from stages.common.plan import Modality, Plan, Sizes
+from stages.train import kernels
 from stages.train.input_projection import TimeMap, gates
 from stages.train.kernels.gru import BidirectionalGRU
 from stages.train.layers import Dropout, Linear
@@ -43,7 +44,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
         """x is zero beyond `lengths` [R, B]."""
         valid = lengths.clamp(min=1) if self.mask else None  # an empty sequence is one padding position
-        if x.device.type == "cpu":  # the same in the order of the least work, by compiled loops
+        if kernels.are_for(x):  # the same in the order of the least work, by compiled loops
             return self.gru.recur(gates(x, lengths, self.dropout, self.time_map, self.gru), valid), valid
         x = self.dropout(x)  # (R, T, B, F)
         if self.time_map is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.train import kernels
 from stages.train.kernels.compiled import njit
 
 BETAS = (0.9, 0.999)
@@ -69,17 +70,13 @@ def step(state: State, gradients: Tensor, steps: list[int], rates: list[float]) 
     """
     sizes = [rate / (1 - BETAS[0] ** count) for rate, count in zip(rates, steps, strict=True)]
     corrections = [1 / (1 - BETAS[1] ** count) for count in steps]
-    if _on_cpu(state.values):
+    if kernels.are_for(state.values):
         _step(gradients.numpy(), np.array(sizes), np.array(corrections), state.values.numpy())
         return
     state.mean.lerp_(gradients, 1 - BETAS[0])
     state.square.mul_(BETAS[1]).addcmul_(gradients, gradients, value=1 - BETAS[1])
     sizes, corrections = (state.values.new_tensor(numbers)[:, None] for numbers in (sizes, corrections))
     state.parameters.sub_(sizes * state.mean / ((state.square * corrections).sqrt_() + EPSILON))
-
-
-def _on_cpu(values: Tensor) -> bool:
-    return values.device.type == "cpu"
 
 
 @njit(cache=True, error_model="numpy")

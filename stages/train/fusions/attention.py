@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stages.train import kernels
 from stages.train.kernels import attention as attention_kernel
 from stages.train.layers import Dropout, Linear, linear
 
@@ -40,7 +41,7 @@ class AveragedAttention(nn.Module):
         scale = math.sqrt(self.heads / target.shape[-1])
         q = linear(target, weight[0] * scale, bias[0] * scale)  # (R, B, T, D)
         k = linear(source, weight[1], bias[1])  # (R, B, S, D)
-        average = compiled_weights if q.device.type == "cpu" else averaged_weights
+        average = compiled_weights if kernels.are_for(q) else averaged_weights
         pooled = average(q, k, self.heads, self.dropout, target_lengths, source_lengths)  # (R, B, H, S)
         context = (pooled @ source).transpose(1, 2)  # (R, H, B, D)
         # Not a view, which a single run's would be: products depend on how their operands lie.
