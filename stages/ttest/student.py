@@ -21,7 +21,7 @@ class Student:
 
     location: np.ndarray
     scale: np.ndarray
-    df: int
+    df: float | np.ndarray
 
     @property
     def t(self) -> np.ndarray:
