@@ -11,10 +11,12 @@ METRICS_FOLDER = Path("metrics")
 def main() -> None:
     """Score every run of the study, then summarise them as the paper does."""
     config, meta = params.load(), corpus.read_meta()
-    runs = scores.run_scores(predictions.read_study(config.variants, config.seeds, meta.classes), meta.classes)
+    study = config.variants, config.seeds, meta.classes
+    dev, test = (predictions.read_study(*study, part=part) for part in ("dev", "test"))
+    runs = scores.run_scores(test, meta.classes, dev)
     files.write_csv(scores.FILE, runs)
     published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None
-    summary = papers_tables.summarise(runs)
+    summary = papers_tables.summarise(runs, config.compare.metrics)
     for number in (1, 2):
         table = papers_tables.arrange(summary, number, published, config.letters)
         files.write_csv(METRICS_FOLDER / f"table{number}.csv", table)

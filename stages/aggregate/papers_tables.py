@@ -1,11 +1,12 @@
 """The paper's Tables 1 and 2 from a study's scores, with the paper's own numbers beside them where they apply."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from stages.common import tables, variants
-from stages.common.scores import SCORES
+from stages.common.metrics import METRICS, PAPERS
 
 TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all modalities"}
 
@@ -13,7 +14,7 @@ TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all m
 def read_published() -> pd.DataFrame:
     """The paper's numbers: table, modalities, fusion, metric, paper_mean, paper_std, paper_n (runs)."""
     published = pd.read_csv(Path(__file__).with_name("published.csv"))
-    metric = {label.split()[0]: name for name, label in SCORES.items()}  # WA → balanced_accuracy
+    metric = {METRICS[name].label.split()[0]: name for name in PAPERS}  # WA → balanced_accuracy
     return pd.DataFrame(
         {
             "table": published["table"],
@@ -27,9 +28,9 @@ def read_published() -> pd.DataFrame:
     )
 
 
-def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+def summarise(runs: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """variant, metric, mean, std (ddof 1; NaN for one run) and n over all fold × seed runs of each variant."""
-    long = runs.melt(id_vars=["variant"], value_vars=list(SCORES), var_name="metric")
+    long = runs.melt(id_vars=["variant"], value_vars=list(metrics), var_name="metric")
     summary = long.groupby(["variant", "metric"], sort=False)["value"].agg(mean="mean", std="std", n="size")
     return summary.reset_index()
 
@@ -38,11 +39,12 @@ def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None, 
     """The rows of Table `number`, long: variant, modalities, fusion, metric, mean, std, n, best.
 
     Table 1 has the fusions of the paper's Table 1 on all combinations of modalities; Table 2 all fusions on the
-    study's largest combination. `letters`: of all modalities, in order. `best` marks the highest mean of those that the
+    study's largest combination. `letters`: of all modalities, in order. `best` marks the best mean of those that the
     paper compares: of one metric and, in Table 1, one combination. With `published` the columns paper_mean, paper_std,
     paper_n and difference follow.
     """
     table, combinations = summary.copy(), variants.combinations(summary["variant"], letters)
+    metrics = list(summary["metric"].unique())
     parsed = [variants.parse(name) for name in table["variant"]]
     table.insert(1, "modalities", [variant.modalities for variant in parsed])
     table.insert(2, "fusion", [variant.fusion for variant in parsed])
@@ -53,11 +55,12 @@ def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None, 
         largest = combinations[-1]
         table = table[table["modalities"] == largest]
         compared = ["metric"]
-    orders = {"metric": list(SCORES), "modalities": combinations, "fusion": list(variants.FUSIONS)}
+    orders = {"metric": metrics, "modalities": combinations, "fusion": list(variants.FUSIONS)}
     table = table.sort_values(list(orders), key=lambda column: column.map(orders[column.name].index))
-    highest = table.groupby(compared)["mean"].transform("max")
+    goodness = table["mean"] * [-1 if METRICS[metric].lower_is_better else 1 for metric in table["metric"]]
+    best = goodness.groupby([table[name] for name in compared]).transform("max")
     several = table.groupby(compared)["mean"].transform("size") > 1
-    table["best"] = several & (table["mean"] == highest)
+    table["best"] = several & (goodness == best)
     if published is not None:
         table = table.merge(
             published[published["table"] == str(number)].drop(columns="table"),
@@ -72,14 +75,15 @@ def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
     """Table 1 with one row a combination and one column a metric and model; Table 2 with one row a model."""
     if table.empty:
         return f"# Table {number}: {TITLES[number]}\n\nNo variant of the study stands in this table.\n"
+    metrics = list(table["metric"].unique())
     cells = pd.DataFrame(
         {
-            "metric": table["metric"].map(SCORES),
+            "metric": [METRICS[metric].label for metric in table["metric"]],
             "model": table["fusion"].map(_label),
             "modality": table["modalities"].map(variants.combination_label),
             "cell": [_cell(row) for row in table.itertuples()],
             "order": [
-                (list(SCORES).index(row.metric), list(variants.FUSIONS).index(row.fusion)) for row in table.itertuples()
+                (metrics.index(row.metric), list(variants.FUSIONS).index(row.fusion)) for row in table.itertuples()
             ],
         }
     )
@@ -91,7 +95,7 @@ def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
     counts = sorted(table["n"].unique())
     note = (
         f"Corpus: {corpus}. Mean ± standard deviation (ddof 1) over {', '.join(map(str, counts))} runs (folds × "
-        "seeds). **Bold**: the highest mean of those compared. WA and UWA are the paper's names, the reverse of "
+        "seeds). **Bold**: the best mean of those compared. WA and UWA are the paper's names, the reverse of "
         "most of the field's."
     )
     if "paper_mean" in table and table["paper_mean"].notna().any():

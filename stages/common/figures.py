@@ -24,15 +24,18 @@ def save(figure: Figure, path: Path) -> None:
         )
 
 
-def panels(labels: list[str], shape: tuple[int, int], size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+def panels(
+    labels: list[str], shape: tuple[int, int], size: tuple[float, float], *, sharex: bool = True
+) -> tuple[Figure, np.ndarray]:
     """A figure of panels whose rows 0, 1, … from the top have `labels`, every other row shaded.
 
     `shape` is how many panels stand below and beside each other, `size` the width and the height of one in inches,
-    which long labels don't lessen. The panels share their axes and come as an array of that shape.
+    which long labels don't lessen. The panels share their rows, and x unless not `sharex`, and come as an array of that
+    shape.
     """
     (below, beside), (width, height) = shape, size
     figure = Figure(figsize=(beside * width + text_width(labels), below * height + 0.8), layout="constrained")
-    axes = figure.subplots(below, beside, sharex=True, sharey=True, squeeze=False)
+    axes = figure.subplots(below, beside, sharex=sharex, sharey=True, squeeze=False)
     for axis in axes.flat:
         for row in range(0, len(labels), 2):
             axis.axhspan(row - 0.5, row + 0.5, color="0.96", linewidth=0, zorder=0)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stages.common import fusion_settings, plan, variants, yaml_file
 from stages.common.errors import UserError, short
+from stages.common.metrics import METRICS, PAPERS
 from stages.common.plan import Count, Protocol, Section, Size
 
 PATH = Path("params.yaml")
@@ -200,10 +201,21 @@ class Compare(Section):
 
     pairs: Literal["auto"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]] = "auto"
     """The family of comparisons, [a, b] each; auto: those that stages/common/variants.py names."""
+    metrics: Annotated[list[str], Field(min_length=1, default_factory=lambda: list(PAPERS))]
+    """The scores that are compared, of `METRICS` in `metrics.py`; each is a family of its own."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """Differences smaller than this are of no interest: .01 is one point."""
+    """Differences smaller than this are of no interest: .01 is one point, or .01 nat."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Level of the tests; intervals hold 1 - alpha."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _known_metrics(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(f"must each be one of {', '.join(METRICS)}, but one is {short(name)}")
+        _distinct(names)
+        return names
 
 
 class Params(Section):
@@ -281,7 +293,7 @@ class Params(Section):
                 settings = self.settings(fusion)
             except ValidationError as error:
                 wrong = error.errors()[0]
-                raise ValueError(_explain(wrong, *self._section(fusion, wrong["loc"][0]))) from None
+                raise ValueError(explain(wrong, *self._section(fusion, wrong["loc"][0]))) from None
             heads, width = settings.get("heads"), 2 * self.model.hidden
             if isinstance(heads, int) and (heads < 1 or width % heads):
                 place = ".".join(self._section(fusion, "heads"))
@@ -364,10 +376,10 @@ def load(path: Path = PATH) -> Params:
     try:
         return Params.model_validate(document)
     except ValidationError as error:
-        raise UserError("\n       ".join(f"{path}: {_explain(e)}" for e in error.errors())) from None
+        raise UserError("\n       ".join(f"{path}: {explain(e)}" for e in error.errors())) from None
 
 
-def _explain(error: dict, *sections: str) -> str:
+def explain(error: dict, *sections: str) -> str:
     """One of pydantic's errors, about a key of `sections`, as `key: rule, but is value`."""
     # Branches of a union ("int", "literal['auto']") are no keys of the file.
     parts = [*sections, *error["loc"]]

@@ -1,85 +1,154 @@
-"""Every score, computed from predictions in one place.
+"""How an utterance's answer becomes a score: here alone, for runs, for tests and for the bootstrap.
 
 The names are the field's: the paper calls balanced accuracy WA and accuracy UWA (its footnote 1), as only tables do
-here.
+here. A score is either a sum over utterances, each with a weight and a value of its own (`weights`, `values`), or it is
+computed from all of a fold's answers together. C is the number of classes.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import optimize, special
 
+from stages.common import metrics
 from stages.common.errors import UserError
 
 FILE = Path("metrics/scores.csv")
+BINS = 15
+"""Of the calibration error, with the same number of utterances in each."""
+SMALLEST = float(np.finfo(np.float32).eps)
+"""A probability below counts as this in the negative log-likelihood, as in scikit-learn's for float32."""
 
-SCORES = {"balanced_accuracy": "WA (balanced accuracy)", "accuracy": "UWA (accuracy)"}
-"""The paper's two metrics, in its order, as tables name them."""
 
+def from_counts(right: np.ndarray, tested: np.ndarray, predicted: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Scores from counts or sums of weights by class, [..., C] each: utterances of the class that were recognised, all
+    of the class, and, for the F1 scores, all that were taken for it.
 
-def scores(predictions: pd.DataFrame, classes: list[str]) -> dict[str, float]:
-    """accuracy, balanced_accuracy (mean of the class recalls), macro_f1 and each class's recall.
-
-    A class without an utterance among `predictions` has no recall (NaN) and does not enter the balanced accuracy; one
-    that is neither there nor predicted does not enter macro F1.
+    accuracy, balanced_accuracy (mean recall of the classes that are tested), recall [..., C] (NaN for a class that is
+    not), macro_f1 (mean over the classes that are tested or predicted), weighted_f1 (by the classes' sizes).
     """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = right / tested
+        found = {
+            "accuracy": right.sum(-1) / tested.sum(-1),
+            "balanced_accuracy": np.where(tested > 0, recall, 0.0).sum(-1) / (tested > 0).sum(-1),
+            "recall": recall,
+        }
+        if predicted is not None:
+            f1, there = 2 * right / (tested + predicted), tested + predicted > 0
+            f1 = np.where(there, f1, 0.0)
+            found["macro_f1"] = f1.sum(-1) / there.sum(-1)
+            found["weighted_f1"] = (f1 * tested).sum(-1) / tested.sum(-1)
+    return found
+
+
+def weights(score: str, actual: np.ndarray) -> np.ndarray:
+    """w_u of a sum's utterances [N], all of one fold's test part, from their classes; they sum to 1.
+
+    For `recall_<class>`, `actual` holds the utterances of that class alone.
+    """
+    if score in metrics.METRICS and metrics.METRICS[score].classes_alike:
+        sizes = np.bincount(actual)
+        return 1 / (np.count_nonzero(sizes) * sizes[actual])
+    return np.full(len(actual), 1 / len(actual))
+
+
+def values(score: str, actual: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray | None) -> np.ndarray:
+    """What each utterance adds to a sum but for its weight: [..., N].
+
+    `actual` [N] and `predicted` [..., N] are numbers of classes, `probabilities` [..., N, C]. 1 or 0 for a right or a
+    wrong answer; -log p of the right class, in nats; or Brier's (1950) sum of squares over the classes, 0 to 2.
+    """
+    if score == "negative_log_likelihood":
+        own = np.take_along_axis(probabilities, np.broadcast_to(actual[:, None], (*predicted.shape, 1)), axis=-1)
+        return -np.log(np.maximum(own[..., 0], SMALLEST, dtype=np.float64))
+    if score == "brier_score":
+        target = np.eye(probabilities.shape[-1])[actual]
+        return ((probabilities - target) ** 2).sum(-1)
+    return (predicted == actual).astype(np.float64)
+
+
+def temperature(probabilities: np.ndarray, actual: np.ndarray) -> float:
+    """The temperature T whose softmax(log p / T) has the least negative log-likelihood (Guo et al., ICML 2017).
+
+    `probabilities` [N, C] of utterances of the classes `actual` [N]; T lies in 0.05 … 20.
+    """
+    logits = np.log(np.maximum(probabilities, SMALLEST, dtype=np.float64))
+    right = logits[np.arange(len(actual)), actual]
+
+    def loss(log_t: float) -> float:
+        scale = np.exp(-log_t)
+        return float((special.logsumexp(scale * logits, axis=1) - scale * right).mean())
+
+    limit = np.log(20)
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-limit, limit), method="bounded").x))
+
+
+def sharpened(probabilities: np.ndarray, t: float | np.ndarray) -> np.ndarray:
+    """softmax(log p / T) of probabilities [..., C]."""
+    return special.softmax(np.log(np.maximum(probabilities, SMALLEST, dtype=np.float64)) / t, axis=-1)
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Expected calibration error over `BINS` bins of the same mass (Nixon et al., CVPR workshops 2019): the mean
+    over utterances of |confidence - share of right answers| of their bin.
+
+    Parameters
+    ----------
+    confidence, right: [N], the highest probability of an utterance and whether it is of the right class.
+    times: [D, N], how often each utterance counts in each of D draws. Returns [D].
+    """
+    order = np.argsort(confidence, kind="stable")
+    gap, times = (confidence - right)[order], times[:, order]
+    middle = times.cumsum(axis=1) - times / 2
+    total = times.sum(axis=1, keepdims=True)
+    bins = np.minimum((BINS * middle / total).astype(int), BINS - 1) + BINS * np.arange(len(times))[:, None]
+    sums = np.bincount(bins.ravel(), (times * gap).ravel(), BINS * len(times)).reshape(-1, BINS)
+    return np.abs(sums).sum(axis=1) / total[:, 0]
+
+
+def scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | None = None) -> dict[str, float]:
+    """Every score of `METRICS` of one run, and each class's recall.
+
+    `predictions`, and `dev` of the development part, have the columns actual, predicted and a probability a class
+    (`probability_<class>`); without these, scores that need them are not there. The calibration error is that of
+    probabilities whose temperature was fitted on `dev`, if given. A class without an utterance has no recall (NaN) and
+    does not enter the balanced accuracy; one that is neither there nor predicted does not enter macro F1.
+    """
+    actual, predicted, probabilities = _arrays(predictions, classes)
+    count = len(classes)
+    right = np.bincount(actual[actual == predicted], minlength=count)
+    found = from_counts(right, np.bincount(actual, minlength=count), np.bincount(predicted, minlength=count))
+    recall = found.pop("recall")
+    if probabilities is not None:
+        t = 1.0
+        if dev is not None:
+            own, _, of_dev = _arrays(dev, classes)
+            t = temperature(of_dev, own)
+        confidence = sharpened(probabilities, t).max(axis=1)
+        found["calibration_error"] = calibration_error(confidence, actual == predicted, np.ones((1, len(actual))))[0]
+        for name in ("negative_log_likelihood", "brier_score"):
+            found[name] = weights(name, actual) @ values(name, actual, predicted, probabilities)
+    own = {name: float(found[name]) for name in metrics.METRICS if name in found}
+    return own | {metrics.recall(name): value for name, value in zip(classes, recall.tolist(), strict=True)}
+
+
+def _arrays(predictions: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """actual [N], predicted [N] and probabilities [N, C] or None."""
     actual, predicted = (pd.Index(classes).get_indexer(predictions[name]) for name in ("actual", "predicted"))
-    counts = np.zeros((len(classes), len(classes)))
-    np.add.at(counts, (actual, predicted), 1)
-    right, tested, guessed = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        recall, f1 = right / tested, 2 * right / (tested + guessed)
-    f1 = f1[np.argsort(classes)]  # so that the mean rounds as scikit-learn's
-    return {
-        "accuracy": float(right.sum() / len(predictions)),
-        "balanced_accuracy": float(np.nanmean(recall)),
-        "macro_f1": float(f1[np.isfinite(f1)].mean()),
-        **{f"recall_{name}": value for name, value in zip(classes, recall.tolist(), strict=True)},
-    }
+    names = [f"probability_{name}" for name in classes]
+    return actual, predicted, predictions[names].to_numpy() if names[0] in predictions else None
 
 
-def run_scores(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+def run_scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a run (variant, fold, seed) with its `scores`, in the order of the predictions."""
-    groups = predictions.groupby(["variant", "fold", "seed"], sort=False)
-    return pd.DataFrame(
-        [dict(zip(("variant", "fold", "seed"), key, strict=True)) | scores(rows, classes) for key, rows in groups]
-    )
-
-
-def read(columns: list[str]) -> pd.DataFrame:
-    """`FILE`, which holds `run_scores`; of its scores, `columns` are there and numbers.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or broken, or some of its variants lack runs that others have.
-    """
-    runs = read_csv(FILE, numbers=["fold", "seed", *columns], text=("variant",))
     keys = ["variant", "fold", "seed"]
-    every = pd.MultiIndex.from_product([runs[key].unique() for key in keys])
-    rows = runs.groupby(keys).size().reindex(every, fill_value=0)
-    if rows.empty or (rows != 1).any():
-        found = (
-            "none" if rows.empty else "{1} of {0[0]}, fold {0[1]}, seed {0[2]}".format(*next(rows[rows != 1].items()))
-        )
-        raise UserError(f"{FILE} must hold one row a variant, fold and seed, but holds {found}: run dvc repro")
-    return runs
-
-
-def check(runs: pd.DataFrame, predictions: pd.DataFrame, classes: list[str]) -> None:
-    """Compare the rows of `FILE` with the predictions that they should be computed from.
-
-    Raises
-    ------
-    UserError
-        If they differ.
-    """
-    try:
-        pd.testing.assert_frame_equal(runs, run_scores(predictions, classes), check_dtype=False, rtol=0, atol=1e-9)
-    except AssertionError:
-        raise UserError(
-            f"{FILE} must hold the scores of the predictions in runs/, but holds others: run dvc repro"
-        ) from None
+    others = {} if dev is None else dict(iter(dev.groupby(keys, sort=False)))
+    groups = predictions.groupby(keys, sort=False)
+    return pd.DataFrame(
+        [dict(zip(keys, key, strict=True)) | scores(rows, classes, others.get(key)) for key, rows in groups]
+    )
 
 
 def read_csv(path: Path, *, numbers: list[str], text: tuple[str, ...] = ()) -> pd.DataFrame:

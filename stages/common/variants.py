@@ -78,6 +78,14 @@ def look(fusion: str) -> tuple[str, str]:
     return own.colour or COLOURS[place % len(COLOURS)], own.marker or MARKERS[place % len(MARKERS)]
 
 
+def label(name: str) -> str:
+    """A model as people read it: a variant by its label, another by its name."""
+    try:
+        return parse(name).label
+    except ValueError:
+        return name
+
+
 def combination_label(modalities: str) -> str:
     """`tva` → `T+V+A`, as the paper writes it."""
     return "+".join(modalities.upper())

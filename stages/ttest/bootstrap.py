@@ -1,95 +1,127 @@
-"""A hierarchical bootstrap interval of the difference of two models, from their test predictions.
+"""A hierarchical bootstrap of all models' scores, from their test predictions.
 
 Whole dialogues are drawn with replacement (speakers where the corpus names no dialogues, utterances where it names
-neither), then seeds, in each fold anew since its runs are other ones, and both models with the same draw. A draw's
-difference is the mean over folds and seeds, as in the tables. So it says how the difference would vary with other
-utterances of the kind that were tested and other seeds; the folds' training data stay as they are, and the t-tests
-speak of those. `docs/statistics.md` reports its coverage.
+neither), then seeds, in each fold anew since its runs are other ones, and all models with the same draw. A draw's
+score is the mean over folds and seeds, as in the tables. So it says how scores would vary with other utterances of the
+kind that were tested and other seeds; the folds' training data stay as they are, and the t-tests speak of those.
+`docs/statistics.md` reports its coverage.
 """
 
-import numpy as np
-import pandas as pd
+from functools import cache
 
-from stages.common.scores import SCORES
+import numpy as np
+from scipy import sparse
+
+from stages.common import metrics, scores
+from stages.common.metrics import METRICS
+from stages.ttest.answers import Answers
 
 DRAWS, SEED = 2000, 0
 
 
-def units(utterances: pd.DataFrame) -> tuple[str, pd.Series]:
-    """What is drawn, `dialogue`, `speaker` or `utterance`, and each utterance_id's number of it."""
-    columns = {"dialogue": ["session", "dialogue"], "speaker": ["speaker"], "utterance": ["utterance_id"]}
-    unit = next(unit for unit, names in columns.items() if (utterances[names[-1]] != "").all())
-    numbers = utterances.groupby(columns[unit], sort=False).ngroup()
-    return unit, pd.Series(numbers.to_numpy(), index=utterances["utterance_id"].to_numpy())
+def draws(answers: Answers, unit: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
+    """Metric of `names` or `recall_<class>` → [draws, V]: the mean over folds and seeds.
 
-
-def draws(predictions: pd.DataFrame, unit_of: pd.Series, classes: list[str]) -> dict[str, pd.DataFrame]:
-    """Metric or `recall_<class>` → one row a draw and one column a variant: the mean over folds and seeds.
-
-    All NaN with a single unit or seed: the interval would leave out its part.
-
-    Parameters
-    ----------
-    predictions: variant, seed, fold, utterance_id, actual, predicted; the same utterances in a fold for all.
-    unit_of: utterance_id → number of the unit that it belongs to.
+    All NaN with a single unit or seed: the interval would leave out its part. `unit`: [N], the unit of each utterance.
     """
     rng = np.random.default_rng(SEED)
-    names, seeds = list(predictions["variant"].unique()), predictions["seed"].unique()
-    unit_numbers, unit = np.unique(unit_of.loc[predictions["utterance_id"]], return_inverse=True)
-    times_unit = _multiplicities(rng, len(unit_numbers))  # (draws, units)
-    metrics = [*SCORES, *(f"recall_{name}" for name in classes)]
-    total = np.zeros((DRAWS, len(names), len(metrics)))
-    folds = np.zeros((DRAWS, 1, len(metrics)))
-    for _, rows in predictions.assign(unit=unit).groupby("fold"):
-        own, index = np.unique(rows["unit"], return_inverse=True)
-        tested, right = _counts(rows, index, len(own), names, seeds, classes)
-        scores = _scores(times_unit[:, own], tested, right)
-        times_seed = _multiplicities(rng, len(seeds)) / len(seeds)  # (draws, seeds)
-        scored = np.isfinite(scores[:, :1, 0, :])  # a fold's draw may hold no utterance of a class
-        total += np.where(scored, np.einsum("dvsm,ds->dvm", scores, times_seed), 0.0)
-        folds += scored
+    unit = np.unique(unit, return_inverse=True)[1]
+    times_unit = _multiplicities(rng, unit.max() + 1)  # (draws, units)
+    found = [*names, *map(metrics.recall, answers.classes)]
+    total = {name: np.zeros((DRAWS, len(answers.variants))) for name in found}
+    folds = {name: np.zeros((DRAWS, 1)) for name in found}
+    for k, own in enumerate(answers.bounds):
+        drawn = _scores(answers, k, unit[own], times_unit, names)
+        times_seed = _multiplicities(rng, len(answers.seeds)) / len(answers.seeds)  # (draws, seeds)
+        for name in found:
+            scored = np.isfinite(drawn[name][:, :1, 0])  # a fold's draw may hold no utterance of a class
+            total[name] += np.where(scored, np.einsum("dvs,ds->dv", drawn[name], times_seed), 0.0)
+            folds[name] += scored
+    if min(unit.max() + 1, len(answers.seeds)) < 2:
+        return {name: np.full((DRAWS, len(answers.variants)), np.nan) for name in found}  # nothing to draw from
     with np.errstate(invalid="ignore"):
-        means = total / folds
-    if min(len(unit_numbers), len(seeds)) < 2:
-        means[:] = np.nan  # what does not vary cannot be drawn
-    return {metric: pd.DataFrame(means[:, :, i], columns=names) for i, metric in enumerate(metrics)}
+        return {name: total[name] / folds[name] for name in found}
 
 
-def interval(table: pd.DataFrame, a: str, b: str, alpha: float) -> tuple[float, float]:
-    """The percentile interval of a - b that holds 1 - alpha of the draws; NaN without a draw to score."""
-    difference = (table[a] - table[b]).dropna()
-    if difference.empty:
+def interval(difference: np.ndarray, alpha: float) -> tuple[float, float]:
+    """The percentile interval that holds 1 - alpha of the draws; NaN without a draw to score."""
+    difference = difference[~np.isnan(difference)]
+    if not len(difference):
         return np.nan, np.nan
     low, high = np.quantile(difference, [alpha / 2, 1 - alpha / 2])
     return float(low), float(high)
 
 
+def best(drawn: np.ndarray, *, lower_is_better: bool) -> np.ndarray:
+    """The share of draws [draws, V] in which each model is the best [V]; those that tie share the draw."""
+    drawn = (-drawn if lower_is_better else drawn)[~np.isnan(drawn).any(axis=1)]
+    if not len(drawn):
+        return np.full(drawn.shape[1], np.nan)
+    first = drawn == drawn.max(axis=1, keepdims=True)
+    return (first / first.sum(axis=1, keepdims=True)).mean(axis=0)
+
+
+def superiority(d: np.ndarray, alpha: float) -> tuple[float, float, float]:
+    """P(A > B): the share of paired runs in which the first model is better, ties counted half; with its interval.
+
+    `d`: by how much it is better, [folds, seeds]. The interval draws seeds within each fold, as Bouthillier et al.
+    (MLSys 2021, Section 4) do with their paired runs; NaN with one seed.
+    """
+    wins = (d > 0) + 0.5 * (d == 0)
+    if d.shape[1] < 2:
+        return float(wins.mean()), np.nan, np.nan
+    low, high = interval(_seeds_drawn(*d.shape) @ wins.ravel() / d.size, alpha)
+    return float(wins.mean()), low, high
+
+
+@cache
+def _seeds_drawn(folds: int, seeds: int) -> np.ndarray:
+    """[draws, folds · seeds]: how often each run is drawn, as many in each fold as there are."""
+    rng = np.random.default_rng(SEED)
+    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=(DRAWS, folds)).reshape(DRAWS, -1).astype(float)
+
+
 def _multiplicities(rng: np.random.Generator, count: int) -> np.ndarray:
     """[draws, count]: how often each of `count` things is drawn when as many are drawn with replacement."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
+    return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float32)
 
 
-def _counts(
-    rows: pd.DataFrame, unit: np.ndarray, units: int, names: list[str], seeds: np.ndarray, classes: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """One fold's utterances [units, classes] and right answers [units, variants, seeds, classes]."""
-    variant, seed = pd.Index(names).get_indexer(rows["variant"]), pd.Index(seeds).get_indexer(rows["seed"])
-    actual = pd.Index(classes).get_indexer(rows["actual"])
-    right = np.zeros((units, len(names), len(seeds), len(classes)))
-    np.add.at(right, (unit, variant, seed, actual), rows["actual"].to_numpy() == rows["predicted"].to_numpy())
-    once = (variant == 0) & (seed == 0)
-    tested = np.zeros((units, len(classes)))
-    np.add.at(tested, (unit[once], actual[once]), 1)
-    return tested, right
+def _scores(
+    answers: Answers, k: int, unit: np.ndarray, times_unit: np.ndarray, names: list[str]
+) -> dict[str, np.ndarray]:
+    """One fold's scores [draws, V, S]; `unit`: of each of its utterances."""
+    own, classes = answers.bounds[k], len(answers.classes)
+    actual, predicted = answers.actual[own], answers.predicted[..., own]
+    times = times_unit[:, np.unique(unit)]
+    unit = np.unique(unit, return_inverse=True)[1]
+    right = _by_unit(unit, actual, predicted == actual, times, classes)
+    tested = _by_unit(unit, actual, np.ones((1, 1, len(actual)), bool), times, classes)
+    taken = None
+    if any(name.endswith("_f1") for name in names):
+        each = [_by_unit(unit, np.zeros_like(actual), predicted == c, times, 1) for c in range(classes)]
+        taken = np.concatenate(each, axis=-1)
+    found = scores.from_counts(right, tested, taken)
+    recalls = found.pop("recall")
+    found |= {metrics.recall(name): recalls[..., c] for c, name in enumerate(answers.classes)}
+    drawn = times[:, unit]  # (draws, n)
+    for name in (name for name in names if METRICS[name].needs_probabilities):
+        if METRICS[name].is_sum:
+            values = scores.values(name, actual, predicted, answers.probabilities[..., own, :])
+            sums = drawn @ values.reshape(-1, len(actual)).T / drawn.sum(axis=1, keepdims=True)
+            found[name] = sums.reshape(DRAWS, *values.shape[:2])
+        else:
+            found[name] = np.empty((DRAWS, *predicted.shape[:2]))
+            for v, s in np.ndindex(predicted.shape[:2]):
+                confidence = answers.confidence(v, s, k)
+                found[name][:, v, s] = scores.calibration_error(confidence, (predicted == actual)[v, s], drawn)
+    return found
 
 
-def _scores(times: np.ndarray, tested: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Scores [draws, variants, seeds, metrics] of one fold, in the order of SCORES and then the classes' recalls."""
-    tested = (times @ tested)[:, None, None, :]  # (draws, 1, 1, classes)
-    right = np.tensordot(times, right, axes=1)  # (draws, variants, seeds, classes)
-    with np.errstate(invalid="ignore"):
-        recall = right / tested
-        balanced = np.where(tested > 0, recall, 0.0).sum(-1) / (tested > 0).sum(-1)
-        accuracy = right.sum(-1) / tested.sum(-1)
-    own = {"balanced_accuracy": balanced, "accuracy": accuracy}
-    return np.concatenate([np.stack([own[name] for name in SCORES], axis=-1), recall], axis=-1)
+def _by_unit(unit: np.ndarray, group: np.ndarray, hit: np.ndarray, times: np.ndarray, groups: int) -> np.ndarray:
+    """Sums of `hit` [V, S, n] over the utterances of each group, each as often as its unit is drawn: [draws, V, S,
+    groups]. Whole numbers below 2^24, so float32 has them exactly."""
+    n, units = len(unit), times.shape[1]
+    cell = sparse.csr_array((np.ones(n, np.float32), (unit * groups + group, np.arange(n))), (units * groups, n))
+    counts = cell @ hit.reshape(-1, n).T.astype(np.float32)  # (units · groups, V · S)
+    drawn = times @ counts.reshape(units, -1)
+    return drawn.reshape(len(times), groups, *hit.shape[:2]).transpose(0, 2, 3, 1)

@@ -4,14 +4,22 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
+from stages.common import metrics
+from stages.common.metrics import METRICS
 from stages.common.params import Compare
-from stages.common.scores import SCORES
-from stages.ttest import bootstrap, student
+from stages.ttest import bootstrap, components, student, verdict
+from stages.ttest.answers import Answers
+from stages.ttest.components import Components
+from stages.ttest.design import Design
+from stages.ttest.student import Student
+
+COMPONENTS, WITH_EXCESS, RESAMPLED = "components", "components with excess", "corrected resampled t"
+"""The verdict's tests."""
 
 COLUMNS = {
     "a": "first variant",
     "b": "second variant",
-    "score": "balanced_accuracy, accuracy or recall_<class>",
+    "score": "a metric of compare.metrics or recall_<class>",
     "family": "the rows that Holm's correction runs over: one a metric, one for all recalls",
     "folds": "folds that have the score (a fold whose test part lacks a class has no recall of it)",
     "seeds": "seeds a fold",
@@ -19,102 +27,161 @@ COLUMNS = {
     "mean_b": "mean of b's runs",
     "difference": "mean_a - mean_b",
     "d_z": "Cohen's d_z: difference / standard deviation of the runs' differences",
-    "q": "correction: max(n_test / n_train, 1 / (folds - 1))",
-    "se": "corrected standard error of the difference",
-    "low": "corrected interval of 1 - alpha, lower end",
+    "q": "correction for what folds share: max(n_test / n_train, 1 / (folds - 1))",
+    "test": "the verdict's test, which the columns from se to posterior_b are of",
+    "se": "standard error of the difference",
+    "df": "its degrees of freedom",
+    "low": "interval of 1 - alpha, lower end",
     "high": "its upper end",
-    "t_corrected": "corrected resampled t",
-    "p_corrected": "its two-sided p",
-    "p_holm": "p_corrected after Holm's correction within the family",
-    "t_fold_means": "paired t over the folds' means",
-    "p_fold_means": "its two-sided p",
-    "p_equivalence": "two one-sided tests against compare.margin, with the corrected standard error",
-    "equivalence_low": "corrected interval of 1 - 2 alpha, lower end",
+    "t": "difference / se",
+    "p": "its two-sided p",
+    "p_holm": "p after Holm's correction within the family",
+    "p_with_excess": "p of the components test if the folds' excess, where positive, counts as theirs",
+    "var_runs": "s_e²: variance of a run's difference around its fold's mean",
+    "var_utterances": "τ_u²: variance of a fold's difference, by other test utterances",
+    "var_excess": "how much more the folds' means vary than these two explain (less: below 0)",
+    "units": "dialogues, speakers or utterances that var_utterances is estimated from",
+    "p_equivalence": "two one-sided tests against compare.margin",
+    "p_equivalence_holm": "p_equivalence after Holm's correction within the family",
+    "equivalence_low": "interval of 1 - 2 alpha, lower end",
     "equivalence_high": "its upper end",
-    "posterior_a": "Bayesian correlated t: P(a better by more than the margin)",
+    "smallest_margin": "the smallest margin with p_equivalence < alpha: the larger end of that interval",
+    "posterior_a": "P(a better by more than the margin)",
     "posterior_equal": "P(difference within the margin)",
     "posterior_b": "P(b better by more than the margin)",
+    "t_corrected": "corrected resampled t",
+    "p_corrected": "its two-sided p",
+    "t_fold_means": "paired t over the folds' means",
+    "p_fold_means": "its two-sided p",
+    "superiority": "P(A > B): share of paired runs in which a is better, ties counted half",
+    "superiority_low": "its bootstrap interval of 1 - alpha, lower end",
+    "superiority_high": "its upper end",
     "bootstrap_low": "hierarchical bootstrap interval of 1 - alpha, lower end",
     "bootstrap_high": "its upper end",
     "t_uncorrected_unpaired": "the paper's test as if all runs were independent",
     "p_uncorrected_unpaired": "its p, too small",
     "t_uncorrected_paired": "the same, runs paired by fold and seed",
     "p_uncorrected_paired": "its p, too small",
-    "verdict": "A better, B better (p_holm < alpha), equivalent (p_equivalence < alpha), both or undecided",
+    "verdict": "A better, B better (p_holm < alpha), equivalent (p_equivalence_holm < alpha), both or undecided",
 }
 """The columns of `metrics/ttest.csv`."""
 
 
 def compare(
-    runs: pd.DataFrame,
+    answers: Answers,
     pairs: list[tuple[str, str]],
     settings: Compare,
+    design: Design,
+    draws: dict[str, np.ndarray],
     *,
-    test_to_train: float,
-    draws: dict[str, pd.DataFrame],
+    recalls: bool = True,
 ) -> pd.DataFrame:
-    """`COLUMNS`, one row a pair (a, b) and score: the metrics, then each class's recall.
+    """`COLUMNS`, one row a pair (a, b) and score: the metrics of `settings`, then each class's recall.
 
-    Parameters
-    ----------
-    runs: the table of `scores.csv`.
-    test_to_train: n_test / n_train.
-    draws: what `bootstrap.draws` returns.
+    `draws`: what `bootstrap.draws` returns. The column `verdict` holds a `Verdict`.
     """
-    wide = runs.set_index(["variant", "fold", "seed"]).sort_index()
-    families = {name: name for name in SCORES} | {name: "recall" for name in runs if name.startswith("recall_")}
-    rows = []
+    classes = [metrics.recall(name) for name in answers.classes] if recalls else []
+    families = {name: name for name in settings.metrics} | dict.fromkeys(classes, "recall")
+    every, unit, rows = answers.run_scores(settings.metrics), design.numbers(answers.utterance_id), []
+    parts = {name: Differences(answers, name, unit) for name in families if _is_sum(name)}
+    place = answers.variants.index
     for a, b in pairs:
         for score, family in families.items():
-            x, y = (wide.loc[name, score].unstack("seed").dropna().to_numpy() for name in (a, b))
-            low, high = bootstrap.interval(draws[score], a, b, settings.alpha)
+            found = parts[score].components(a, b) if score in parts else None
+            x, y = (every[score][place(name)].T for name in (a, b))  # (folds, seeds)
+            tested = ~np.isnan(x[:, 0])
+            low, high = bootstrap.interval(draws[score][:, place(a)] - draws[score][:, place(b)], settings.alpha)
             rows.append(
                 {"a": a, "b": b, "score": score, "family": family}
-                | tests(x, y, settings, test_to_train)
+                | tests(x[tested], y[tested], found, settings, design, score)
                 | {"bootstrap_low": low, "bootstrap_high": high}
             )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table["p_holm"] = table.groupby("family")["p_corrected"].transform(holm)
-    table["verdict"] = [verdict(row, settings.alpha) for row in table.itertuples()]
+    for name in ("p", "p_equivalence"):
+        table[f"{name}_holm"] = table.groupby("family")[name].transform(holm)
+    table["verdict"] = [decide(row, settings.alpha) for row in table.itertuples()]
     return table
 
 
-def tests(a: np.ndarray, b: np.ndarray, settings: Compare, test_to_train: float) -> dict[str, float]:
-    """What the scores a and b [folds, seeds] of one pair say, by the names of `COLUMNS`."""
+class Differences:
+    """The parts of the differences of any two models on one sum over utterances."""
+
+    def __init__(self, answers: Answers, score: str, unit: np.ndarray):
+        rows = answers.rows_of(score)
+        self.weights, self.unit = answers.weights(score), unit[rows]
+        self.fold = np.unique(answers.fold[rows], return_inverse=True)[1]
+        alike = score in METRICS and METRICS[score].classes_alike
+        self.stratum = self.fold * len(answers.classes) + answers.actual[rows] if alike else self.fold
+        self.values = {name: answers.values(score, name) for name in answers.variants}
+
+    def components(self, a: str, b: str) -> Components | None:
+        """The parts of a - b; None where no fold has the score."""
+        if not len(self.weights):
+            return None
+        z = self.values[a] - self.values[b]
+        return components.components(z, self.weights, self.fold, self.stratum, self.unit)
+
+
+def tests(
+    a: np.ndarray, b: np.ndarray, parts: Components | None, settings: Compare, design: Design, score: str
+) -> dict[str, float]:
+    """What the scores a and b [folds, seeds] of one pair say, by the names of `COLUMNS`; `parts`: of a sum."""
     d = a - b
     if d.size == 0:
         return {"folds": 0, "seeds": 0}
-    q = student.correction(len(d), test_to_train)
+    q = design.correction(len(d))
     corrected, folds = student.corrected(d, q), student.fold_means(d)
     unpaired, paired = student.unpaired(a, b), student.paired(d)
-    low, high = corrected.interval(1 - settings.alpha)
-    equivalence_low, equivalence_high = corrected.interval(1 - 2 * settings.alpha)
-    more, within, less = corrected.posterior(settings.margin)
+    name, own = verdicts_test(parts, corrected, q, design)
+    better = -1 if score in METRICS and METRICS[score].lower_is_better else 1
+    above, within, below = own.posterior(settings.margin)
+    win, win_low, win_high = bootstrap.superiority(better * d, settings.alpha)
+    low, high = own.interval(1 - settings.alpha)
+    equivalence_low, equivalence_high = own.interval(1 - 2 * settings.alpha)
     values = {
         "mean_a": a.mean(),
         "mean_b": b.mean(),
         "difference": paired.location,
         "d_z": student.ratio(paired.location, student.spread(d.ravel())),
         "q": q,
-        "se": corrected.scale,
+        "se": own.scale,
+        "df": own.df,
         "low": low,
         "high": high,
+        "t": own.t,
+        "p": own.p,
+        "p_equivalence": own.p_equivalence(settings.margin),
+        "equivalence_low": equivalence_low,
+        "equivalence_high": equivalence_high,
+        "smallest_margin": np.maximum(-equivalence_low, equivalence_high),
+        "posterior_a": above if better > 0 else below,
+        "posterior_equal": within,
+        "posterior_b": below if better > 0 else above,
         "t_corrected": corrected.t,
         "p_corrected": corrected.p,
         "t_fold_means": folds.t,
         "p_fold_means": folds.p,
-        "p_equivalence": corrected.p_equivalence(settings.margin),
-        "equivalence_low": equivalence_low,
-        "equivalence_high": equivalence_high,
-        "posterior_a": more,
-        "posterior_equal": within,
-        "posterior_b": less,
+        "superiority": win,
+        "superiority_low": win_low,
+        "superiority_high": win_high,
         "t_uncorrected_unpaired": unpaired.t,
         "p_uncorrected_unpaired": unpaired.p,
         "t_uncorrected_paired": paired.t,
         "p_uncorrected_paired": paired.p,
     }
-    return dict(zip(("folds", "seeds"), d.shape, strict=True)) | {name: float(value) for name, value in values.items()}
+    if parts is not None:
+        values |= {f"var_{name}": getattr(parts, name) for name in ("runs", "utterances", "excess")}
+        values |= {"p_with_excess": parts.test(q, with_excess=True).p, "units": parts.units}
+    named = dict(zip(("folds", "seeds"), d.shape, strict=True)) | {"test": name}
+    return named | {name: float(value) for name, value in values.items()}
+
+
+def verdicts_test(parts: Components | None, corrected: Student, q: float, design: Design) -> tuple[str, Student]:
+    """The test that the verdict follows, and its name (`docs/statistics.md` says when it is which)."""
+    if parts is None or parts.seeds < 2 or parts.units < 2 or design.repeats > 1:
+        return RESAMPLED, corrected
+    with_excess = design.left_out is not None
+    return WITH_EXCESS if with_excess else COMPONENTS, parts.test(q, with_excess=with_excess)
 
 
 def holm(p: pd.Series) -> np.ndarray:
@@ -126,11 +193,11 @@ def holm(p: pd.Series) -> np.ndarray:
     return adjusted
 
 
-def verdict(row: tuple, alpha: float) -> str:
-    """The verdict column from a row's difference, p_holm and p_equivalence; both hold for a tiny sure difference."""
-    found = []
-    if row.p_holm < alpha:
-        found.append("A better" if row.difference > 0 else "B better")
-    if row.p_equivalence < alpha:
-        found.append("equivalent")
-    return ", ".join(found) or "undecided"
+def decide(row: tuple, alpha: float) -> verdict.Verdict:
+    """A row's verdict."""
+    lower_is_better = row.score in METRICS and METRICS[row.score].lower_is_better
+    return verdict.decide(row.difference, row.p_holm, row.p_equivalence_holm, alpha, lower_is_better=lower_is_better)
+
+
+def _is_sum(score: str) -> bool:
+    return score not in METRICS or METRICS[score].is_sum

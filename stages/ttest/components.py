@@ -46,12 +46,9 @@ class Components:
         parts = np.array([self.utterances * shared, between, self.runs / (self.folds * self.seeds)])
         dfs = np.array([self.units - 1, self.folds - 1, self.folds * (self.seeds - 1)])
         variance = parts.sum()
-        if variance == 0:
-            df = float(dfs.sum())  # whatever it is: the difference is sure
-        else:
-            df = float(variance**2 / (parts[parts > 0] ** 2 / dfs[parts > 0]).sum())
-        sure = variance == 0 and abs(self.difference) < ROUNDING
-        return Student(location=np.array(0.0 if sure else self.difference), scale=np.sqrt(variance), df=df)
+        df = variance**2 / (parts[parts > 0] ** 2 / dfs[parts > 0]).sum() if variance > 0 else dfs.sum()
+        same = variance == 0 and abs(self.difference) < ROUNDING
+        return Student(location=np.array(0.0 if same else self.difference), scale=np.sqrt(variance), df=float(df))
 
 
 def components(

@@ -1,73 +1,118 @@
 """`metrics/ttest.md`: the verdicts in words, then the numbers."""
 
+import numpy as np
 import pandas as pd
 
-from stages.common import tables, variants
+from stages.common import tables
+from stages.common.metrics import METRICS
 from stages.common.params import Compare
-from stages.common.scores import SCORES
+from stages.common.variants import label
+from stages.ttest.comparisons import COMPONENTS, RESAMPLED, WITH_EXCESS
+from stages.ttest.design import Design
+from stages.ttest.verdict import amount
 
 PAPERS = (
     "The test of the paper treats all runs as independent. They are not: folds share training data, seeds of one fold "
     "share everything. So these P are too small: they are here to compare with the paper, not as evidence."
 )
+TESTS = {
+    COMPONENTS: "Components test",
+    WITH_EXCESS: "Components test, the folds' excess counted",
+    RESAMPLED: "Corrected resampled t-test",
+}
+WHY_RESAMPLED = {
+    "sum": "this score is no sum over utterances, which the components test needs",
+    "seeds": "with one seed the runs' part cannot be seen",
+    "units": "with one {unit} the utterances' part cannot be seen",
+    "repeats": "the corpus was divided more than once",
+}
 
 
-def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, unit: str) -> str:
-    """The whole page; `unit` is what the bootstrap drew."""
+def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, design: Design, ranks: pd.DataFrame) -> str:
+    """The whole page; `ranks`: a row a model, a column a metric, the probability of being the best."""
     if table.empty:
         return "# Which fusion is better?\n\nThe study has no pair of variants to compare: see `compare.pairs`.\n"
     pairs = table.groupby(["a", "b"]).ngroups
-    shape = f"{table['folds'].max()} folds × {table['seeds'].max()} seeds"
+    shape = f"{table['folds'].max():.0f} folds × {table['seeds'].max():.0f} seeds"
     sections = [
         f"# Which fusion is better?\n\nCorpus: {corpus}, {shape}. Verdicts hold at α = {settings.alpha:g} after Holm's "
         f"correction over the {pairs} pair{'s' if pairs > 1 else ''} of a metric; *equivalent* means that the "
-        f"difference is surely within ± {points(settings.margin)}; *undecided* is no evidence either way. "
+        f"difference is surely within ± {amount(settings.margin)}; *undecided* is no evidence either way. "
         "Differences are in points, first model minus second. What each number means: docs/statistics.md.",
         "\n".join(_line(rows, settings) for _, rows in table.groupby(["a", "b"], sort=False)),
     ]
+    if design.shared:
+        sections.append(shared(design))
     level = f"{100 * (1 - settings.alpha):g} %"
-    for metric, name in SCORES.items():
+    for metric in settings.metrics:
         rows = table[table["score"] == metric]
-        sections += [
-            f"## {name}\n\nCorrected resampled t-test, and beside it the t-test over the folds' means",
-            tables.markdown(_tests(rows, level)),
-            f"Equivalence within ± {points(settings.margin)} (two one-sided tests), the probability that the "
-            f"difference lies beyond or within that margin (Bayesian correlated t-test), and a bootstrap interval for "
-            f"other test utterances, drawn by {unit}, and seeds",
-            tables.markdown(_equivalence(rows, level, f"{100 * (1 - 2 * settings.alpha):g} %")),
-        ]
+        sections += _metric(rows, metric, settings, design, level)
     sections += [
-        f"## Recall by class\n\nDifference in points (corrected P, after Holm over the {_tested(table)} tests of this "
+        "## Which model is the best?\n\nProbability that a model has the best mean score of all, for other test "
+        f"utterances, drawn by {design.unit}, and other seeds (bootstrap)",
+        tables.markdown(_ranks(ranks)),
+        f"## Recall by class\n\nDifference in points (P, after Holm over the {_tested(table)} tests of this "
         "table); **bold** where that is below α",
         tables.markdown(_recalls(table[table["family"] == "recall"], settings.alpha)),
         f"## The paper's t-test: uncorrected\n\n{PAPERS}",
-        tables.markdown(_uncorrected(table[table["score"].isin(SCORES)])),
+        tables.markdown(_uncorrected(table[table["score"].isin(METRICS)])),
     ]
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
 
 
-def points(difference: float) -> str:
-    """.01 → `1 point`."""
-    return f"{100 * difference:g} point{'' if difference == 0.01 else 's'}"
+def shared(design: Design) -> str:
+    """What test and training parts have in common, in a sentence."""
+    known = [f"{100 * share:.0f} % by {name}" for name, share in design.shared.items()]
+    none = [name for name, share in design.shared.items() if share == 0]
+    text = f"Test utterances that share something with their fold's training part: {', '.join(known)}."
+    if len(none) < len(known):
+        text += " So scores speak of new utterances of what was trained on; of a new speaker's they would be lower."
+    return text
+
+
+def _metric(rows: pd.DataFrame, metric: str, settings: Compare, design: Design, level: str) -> list[str]:
+    """The sections of one metric."""
+    unit = "" if METRICS[metric].unit == "points" else f"; in units of {METRICS[metric].unit}"
+    lower = "; the lower the better" if METRICS[metric].lower_is_better else ""
+    return [
+        f"## {METRICS[metric].label}\n\n{_test(rows, metric, design)}{unit}{lower}",
+        tables.markdown(_tests(rows, level)),
+        f"Equivalence within ± {amount(settings.margin, metric)} (two one-sided tests), the smallest margin that would "
+        "give it before Holm's correction, and the probability that the difference lies beyond or within the margin",
+        tables.markdown(_equivalence(rows, f"{100 * (1 - 2 * settings.alpha):g} %")),
+        "What a difference varies by, as standard deviations: of a run around its fold's mean, of a fold by its test "
+        "utterances, and what the folds vary by beyond these (− where they vary less); the test with that excess "
+        f"counted, two older tests, and a bootstrap interval for other test utterances, drawn by {design.unit}, and "
+        "seeds",
+        tables.markdown(_parts(rows, level)),
+    ]
+
+
+def _test(rows: pd.DataFrame, metric: str, design: Design) -> str:
+    """Which test the verdicts follow, and why if it is the older one."""
+    name = rows["test"].iloc[0]
+    if name != RESAMPLED:
+        return TESTS[name]
+    reason = "repeats"
+    if not METRICS[metric].is_sum:
+        reason = "sum"
+    elif rows["seeds"].max() < 2:
+        reason = "seeds"
+    elif design.repeats == 1:
+        reason = "units"
+    return f"{TESTS[name]}: {WHY_RESAMPLED[reason].format(unit=design.unit)}"
 
 
 def _line(rows: pd.DataFrame, settings: Compare) -> str:
     """One pair's verdicts in words."""
     words = [
-        f"{SCORES[row.score]}: **{_words(row, settings)}** ({_signed(row.difference)})"
+        f"{METRICS[row.score].label}: "
+        f"**{row.verdict.sentence(label(row.a), label(row.b), amount(settings.margin, row.score))}** "
+        f"({signed(row.difference)})"
         for row in rows.itertuples()
-        if row.score in SCORES
+        if row.score in METRICS
     ]
     return f"* {pair(*rows.iloc[0][['a', 'b']])}: {'; '.join(words)}"
-
-
-def _words(row: tuple, settings: Compare) -> str:
-    better = {"A": label(row.a), "B": label(row.b)}.get(row.verdict[0])
-    if better is None:
-        return row.verdict if row.verdict == "undecided" else f"equivalent within ± {points(settings.margin)}"
-    return f"{better} is better" + (
-        f", by less than {points(settings.margin)}" if row.verdict.endswith("equivalent") else ""
-    )
 
 
 def _tests(rows: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -76,37 +121,60 @@ def _tests(rows: pd.DataFrame, level: str) -> pd.DataFrame:
             "Models": list(map(pair, rows["a"], rows["b"])),
             "Means": [f"{tables.fraction(row.mean_a)}, {tables.fraction(row.mean_b)}" for row in rows.itertuples()],
             f"Difference ({level})": [
-                f"{_signed(row.difference)} {_interval(row.low, row.high)}" for row in rows.itertuples()
+                f"{signed(row.difference)} {_interval(row.low, row.high)}" for row in rows.itertuples()
+            ],
+            "t (df)": [f"{_statistic(row.t)} ({row.df:.0f})" if row.t == row.t else "–" for row in rows.itertuples()],
+            "P": map(tables.p_value, rows["p"]),
+            "P (Holm)": map(tables.p_value, rows["p_holm"]),
+            f"P(A > B) ({level})": [
+                f"{tables.fraction(row.superiority)} {_shares(row.superiority_low, row.superiority_high)}"
+                for row in rows.itertuples()
             ],
             "d_z": map(_statistic, rows["d_z"]),
-            "t": map(_statistic, rows["t_corrected"]),
-            "P": map(tables.p_value, rows["p_corrected"]),
-            "P (Holm)": map(tables.p_value, rows["p_holm"]),
-            "t, fold means": map(_statistic, rows["t_fold_means"]),
-            "P, fold means": map(tables.p_value, rows["p_fold_means"]),
-            "Verdict": [row.verdict.replace("A ", "first ").replace("B ", "second ") for row in rows.itertuples()],
+            "Verdict": [verdict.words("first", "second") for verdict in rows["verdict"]],
         }
     )
 
 
-def _equivalence(rows: pd.DataFrame, level: str, level_of_equivalence: str) -> pd.DataFrame:
+def _equivalence(rows: pd.DataFrame, level: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Models": list(map(pair, rows["a"], rows["b"])),
-            level_of_equivalence: map(_interval, rows["equivalence_low"], rows["equivalence_high"]),
+            level: map(_interval, rows["equivalence_low"], rows["equivalence_high"]),
             "P (equivalence)": map(tables.p_value, rows["p_equivalence"]),
+            "P (Holm)": map(tables.p_value, rows["p_equivalence_holm"]),
+            "Smallest margin": ["–" if pd.isna(m) else f"{100 * m:.1f}" for m in rows["smallest_margin"]],
             "P(first better)": map(tables.probability, rows["posterior_a"]),
             "P(within)": map(tables.probability, rows["posterior_equal"]),
             "P(second better)": map(tables.probability, rows["posterior_b"]),
+        }
+    )
+
+
+def _parts(rows: pd.DataFrame, level: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "Models": list(map(pair, rows["a"], rows["b"])),
+            "Runs": map(deviation, rows["var_runs"]),
+            "Utterances": map(deviation, rows["var_utterances"]),
+            "Folds' excess": map(deviation, rows["var_excess"]),
+            "P, with excess": map(tables.p_value, rows["p_with_excess"]),
+            "P, corrected resampled t": map(tables.p_value, rows["p_corrected"]),
+            "P, fold means": map(tables.p_value, rows["p_fold_means"]),
             f"Bootstrap ({level})": map(_interval, rows["bootstrap_low"], rows["bootstrap_high"]),
         }
     )
 
 
+def _ranks(ranks: pd.DataFrame) -> pd.DataFrame:
+    cells = {METRICS[metric].label: map(tables.probability, ranks[metric]) for metric in ranks.columns[1:]}
+    return pd.DataFrame({"Model": map(label, ranks["variant"])} | cells)
+
+
 def _recalls(rows: pd.DataFrame, alpha: float) -> pd.DataFrame:
     cells: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
-        text = f"{_signed(row.difference)} ({tables.p_value(row.p_holm)})"
+        text = f"{signed(row.difference)} ({tables.p_value(row.p_holm)})"
         cells.setdefault(pair(row.a, row.b), {})[row.score.removeprefix("recall_")] = (
             f"**{text}**" if row.p_holm < alpha else text
         )
@@ -117,8 +185,8 @@ def _uncorrected(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Models": list(map(pair, rows["a"], rows["b"])),
-            "Metric": rows["score"].map(SCORES).to_list(),
-            "Difference": map(_signed, rows["difference"]),
+            "Metric": [METRICS[score].label for score in rows["score"]],
+            "Difference": map(signed, rows["difference"]),
             "Unpaired t (uncorrected)": map(_statistic, rows["t_uncorrected_unpaired"]),
             "P (uncorrected)": map(tables.p_value, rows["p_uncorrected_unpaired"]),
             "Paired t (uncorrected)": map(_statistic, rows["t_uncorrected_paired"]),
@@ -128,25 +196,32 @@ def _uncorrected(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _tested(table: pd.DataFrame) -> int:
-    return int(table.loc[table["family"] == "recall", "p_corrected"].notna().sum())
+    return int(table.loc[table["family"] == "recall", "p"].notna().sum())
 
 
 def pair(a: str, b: str) -> str:
-    """Two variants whose difference a - b is meant, as people read them."""
+    """Two models whose difference a - b is meant, as people read them."""
     return f"{label(a)} − {label(b)}"
 
 
-def label(name: str) -> str:
-    """A variant's name as people read it."""
-    return variants.parse(name).label
+def deviation(variance: float) -> str:
+    """A variance as a standard deviation in points, − before that of one below 0."""
+    if pd.isna(variance):
+        return "–"
+    return f"{'−' if variance < 0 else ''}{100 * np.sqrt(abs(variance)):.1f}"
+
+
+def signed(difference: float) -> str:
+    """A difference in points."""
+    return "–" if pd.isna(difference) else f"{100 * difference:+z.1f}"  # z: no minus before 0.0
 
 
 def _interval(low: float, high: float) -> str:
-    return "–" if pd.isna(low) else f"[{_signed(low)}, {_signed(high)}]"
+    return "–" if pd.isna(low) else f"[{signed(low)}, {signed(high)}]"
 
 
-def _signed(difference: float) -> str:
-    return "–" if pd.isna(difference) else f"{100 * difference:+z.1f}"  # z: no minus before 0.0
+def _shares(low: float, high: float) -> str:
+    return "" if pd.isna(low) else f"[{tables.fraction(low)}, {tables.fraction(high)}]"
 
 
 def _statistic(t: float) -> str:

@@ -1,0 +1,90 @@
+"""What a study's folds are like: which test suits them, and what test and training parts share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from stages.common import splits
+from stages.ttest import student
+
+UNITS = {"dialogue": ["session", "dialogue"], "speaker": ["speaker"], "utterance": ["utterance_id"]}
+"""What may vary independently, the first that the corpus names for all utterances, and its columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How a study divides its corpus."""
+
+    test_to_train: float
+    """n_test / n_train; 0 if unknown."""
+    unit: str = "utterance"
+    """A key of `UNITS`."""
+    units: pd.Series
+    """utterance_id → number of its unit."""
+    repeats: int = 1
+    """Partitions of the corpus, each with folds of its own."""
+    left_out: str | None = None
+    """speaker or session, if folds keep each of them on one side."""
+    shared: dict[str, float] = field(default_factory=dict)
+    """speaker, session, dialogue → share of test utterances of one that is in the training part too."""
+
+    def correction(self, folds: int) -> float:
+        """q of `student`, for so many folds in all."""
+        return student.correction(max(1, folds // self.repeats), self.test_to_train)
+
+    def numbers(self, utterance_id: np.ndarray) -> np.ndarray:
+        """The number of each utterance's unit."""
+        return self.units.loc[utterance_id].to_numpy()
+
+
+def units(utterances: pd.DataFrame) -> tuple[str, pd.Series]:
+    """What varies independently, a key of `UNITS`, and each utterance_id's number of it.
+
+    `utterances`: utterance_id and, perhaps, speaker, session and dialogue, text that is empty where unknown.
+    """
+    known = [name for name in utterances if (utterances[name] != "").all()]
+    unit = next(unit for unit, names in UNITS.items() if names[-1] in known)
+    columns = [name for name in UNITS[unit] if name in utterances]
+    numbers = utterances.groupby(columns, sort=False).ngroup()
+    return unit, pd.Series(numbers.to_numpy(), index=utterances["utterance_id"].to_numpy())
+
+
+def of_study(folds: pd.DataFrame, utterances: pd.DataFrame) -> Design:
+    """The design of a study, from `data/folds.csv` and the corpus's `utterances.csv`."""
+    unit, numbers = units(utterances)
+    parts, shared = folds["part"].value_counts(), splits.shared(folds, utterances)
+    return Design(
+        test_to_train=float(parts["test"] / parts["train"]),
+        unit=unit,
+        units=numbers,
+        repeats=folds["repeat"].nunique() if "repeat" in folds else 1,
+        left_out=_left_out(utterances, lambda name: shared[name] == 0),
+        shared=shared,
+    )
+
+
+def of_predictions(tested: pd.DataFrame, test_to_train: float) -> Design:
+    """The design behind predictions, whose training parts nobody knows; a row an utterance that a fold tests: fold,
+    utterance_id and, perhaps, speaker, session and dialogue.
+
+    Speakers that are each tested in one fold alone were left out by folds.
+    """
+    utterances = tested.drop_duplicates("utterance_id")
+    unit, numbers = units(utterances.drop(columns="fold"))
+
+    def in_one_fold(name: str) -> bool:
+        return bool((tested.groupby(name)["fold"].nunique() == 1).all())
+
+    return Design(test_to_train=test_to_train, unit=unit, units=numbers, left_out=_left_out(utterances, in_one_fold))
+
+
+def _left_out(utterances: pd.DataFrame, apart: Callable[[str], bool]) -> str | None:
+    """speaker or session, if the corpus names several, fewer than its utterances, and they are kept `apart`."""
+    for name in ("speaker", "session"):
+        if name in utterances and (utterances[name] != "").all():
+            several = 1 < utterances[name].nunique() < len(utterances)
+            if several and apart(name):
+                return name
+    return None

@@ -1,0 +1,306 @@
+"""`python -m stages.ttest --predictions FILE…`: the same comparisons for models that were trained elsewhere."""
+
+import argparse
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv, parquet
+from pydantic import ValidationError
+
+from stages.common import cli
+from stages.common.errors import UserError, short
+from stages.common.metrics import METRICS, PAPERS
+from stages.common.params import Compare, explain
+from stages.ttest import analysis, answers, design
+
+REQUIRED = ("variant", "fold", "seed", "utterance_id", "actual", "predicted")
+OPTIONAL = ("dialogue", "speaker", "session")
+PROBABILITY = "probability_"
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+
+def main(arguments: list[str]) -> None:
+    """Read files of predictions, compare their models, write tables and figures."""
+    options = _options(arguments)
+    settings = _settings(options)
+    columns = _mapping(options.columns)
+    tables = [read(Path(path), columns) for path in options.predictions]
+    joined = _join(tables)
+    found = _arrange(joined, options.classes)
+    needs = [name for name in settings.metrics if METRICS[name].needs_probabilities]
+    if needs and found.probabilities is None:
+        raise UserError(
+            f"--metrics: {needs[0]} needs columns {PROBABILITY}<class>, but {joined.files[0][0]} has none"
+        )
+    pairs = [tuple(pair) for pair in options.pair or []] or list(combinations(found.variants, 2))
+    _check_pairs(pairs, found.variants)
+    shape = design.of_predictions(_tested(joined), options.test_to_train)
+    out = Path(options.out)
+    analysis.analyse(found, pairs, settings, shape, options.corpus).write(out, out)
+    print(f"{len(pairs)} pairs of {len(found.variants)} models compared: {out / 'ttest.md'}")
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = cli.ArgumentParser(prog="python -m stages.ttest", description=__doc__)
+    parser.add_argument("--predictions", nargs="+", required=True, metavar="FILE", help="CSV or .parquet")
+    parser.add_argument(
+        "--columns", nargs="+", default=[], metavar="NAME=YOURS", help="what the files call a column: variant=model"
+    )
+    parser.add_argument("--classes", nargs="+", help="the classes, in order; default: those of the files, sorted")
+    parser.add_argument("--pair", nargs=2, action="append", metavar=("A", "B"), help="default: all pairs of models")
+    parser.add_argument("--metrics", nargs="+", default=list(PAPERS), help=", ".join(METRICS))
+    parser.add_argument("--margin", type=float, default=0.01, help="smaller differences are of no interest (.01)")
+    parser.add_argument("--alpha", type=float, default=0.05, help="level of the tests (.05)")
+    parser.add_argument(
+        "--test-to-train", type=float, default=0.0, help="n_test / n_train of a fold, if above 1 / (folds - 1)"
+    )
+    parser.add_argument("--corpus", default="unknown", help="its name in tables and figures")
+    parser.add_argument("--out", default="comparison", help="the folder to write to (comparison)")
+    return parser.parse_args(arguments)
+
+
+def _settings(options: argparse.Namespace) -> Compare:
+    try:
+        settings = Compare(metrics=options.metrics, margin=options.margin, alpha=options.alpha)
+    except ValidationError as error:
+        raise UserError("\n       ".join(f"--{explain(e)}" for e in error.errors())) from None
+    if not 0 <= options.test_to_train < np.inf:
+        raise UserError(f"--test-to-train must be a number from 0, but is {options.test_to_train}")
+    return settings
+
+
+def _mapping(arguments: list[str]) -> dict[str, str]:
+    """Our name of a column → the files'."""
+    known = (*REQUIRED, *OPTIONAL, PROBABILITY)
+    found = {}
+    for argument in arguments:
+        name, equals, own = argument.partition("=")
+        if not (equals and own) or name not in known:
+            raise UserError(f"--columns must be NAME=YOURS with a NAME of {', '.join(known)}, but is {short(argument)}")
+        found[name] = own
+    return found
+
+
+def _check_pairs(pairs: list[tuple[str, str]], variants: list[str]) -> None:
+    for pair in pairs:
+        for name in pair:
+            if name not in variants:
+                raise UserError(f"--pair must name two models of {', '.join(variants)}, but {short(name)} is none")
+    seen = {frozenset(pair) for pair in pairs}
+    if len(seen) < len(pairs) or min(map(len, seen), default=2) < 2:
+        raise UserError("--pair must name each pair of two different models once")
+    if not pairs:
+        raise UserError(f"there must be two models or more, but there is {', '.join(variants)} alone")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one file or several, with our names of columns."""
+
+    files: list[tuple[Path, int]]
+    """Each file and how many rows are from it."""
+    rows: pd.DataFrame
+
+    def where(self, i: int) -> str:
+        """What a user calls a row: its file and its number there, the first below the header being 1."""
+        for path, count in self.files:
+            if i < count:
+                return f"{path}: row {i + 1}"
+            i -= count
+        raise IndexError(i)
+
+
+def read(path: Path, columns: dict[str, str]) -> Table:
+    """The predictions in one file: text is categorical, probabilities `probability_<class>` are float32.
+
+    `columns`: our name → the file's, where they differ.
+
+    Raises
+    ------
+    UserError
+        If it is no such file, lacks a column, a cell is empty or a probability is none.
+    """
+    is_parquet = path.suffix.lower() == ".parquet"
+    try:
+        names = parquet.read_schema(path).names if is_parquet else _header(path)
+        own = _own_names(path, names, columns)
+        content = _read_parquet(path, own) if is_parquet else _read_csv(path, own)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        kind = "Parquet" if is_parquet else "CSV"
+        raise UserError(f"{path} must be a {kind} file in UTF-8, but is not: {short(str(error))}") from None
+    if not content.num_rows:
+        raise UserError(f"{path} must have predictions, but has no row")
+    table = Table([(path, content.num_rows)], content.to_pandas())
+    for name in table.rows:
+        _check_column(table, name)
+    return table
+
+
+def _header(path: Path) -> list[str]:
+    with path.open("rb") as file:
+        first = file.readline(2**20)
+    return csv.read_csv(pa.BufferReader(first + b"\n")).column_names if first.strip() else []
+
+
+def _own_names(path: Path, names: list[str], columns: dict[str, str]) -> dict[str, str]:
+    """The file's names of the columns that are read → ours."""
+    own = {}
+    for name in (*REQUIRED, *OPTIONAL):
+        theirs = columns.get(name, name)
+        if names.count(theirs) > 1:
+            raise UserError(f"{path} must have each column once, but has {short(theirs)} {names.count(theirs)} times")
+        if theirs in names:
+            own[theirs] = name
+        elif name in REQUIRED or name in columns:
+            raise UserError(
+                f"{path} must have a column {theirs}, but has {', '.join(map(short, names)) or 'none'}; "
+                f"--columns {name}=YOURS names another"
+            )
+    prefix = columns.get(PROBABILITY, PROBABILITY)
+    for theirs in names:
+        if theirs.startswith(prefix) and theirs not in own and len(theirs) > len(prefix):
+            own[theirs] = PROBABILITY + theirs.removeprefix(prefix)
+            if names.count(theirs) > 1:
+                raise UserError(f"{path} must have each column once, but has {short(theirs)} twice")
+    return own
+
+
+def _read_csv(path: Path, own: dict[str, str]) -> pa.Table:
+    """Its columns by our names."""
+    probability = {theirs for theirs, name in own.items() if name.startswith(PROBABILITY)}
+    options = csv.ConvertOptions(
+        include_columns=list(own),
+        column_types={theirs: pa.float32() if theirs in probability else TEXT for theirs in own},
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
+    return csv.read_csv(path, convert_options=options).rename_columns(list(own.values()))
+
+
+def _read_parquet(path: Path, own: dict[str, str]) -> pa.Table:
+    content = parquet.read_table(path, columns=list(own)).select(list(own)).rename_columns(list(own.values()))
+    arrays = []
+    for name in content.column_names:
+        column = content[name]
+        if name.startswith(PROBABILITY):
+            arrays.append(column.cast(pa.float32()))
+        else:
+            plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+            arrays.append(plain.cast(pa.string()).dictionary_encode())
+    return pa.table(arrays, names=content.column_names)
+
+
+def _check_column(table: Table, name: str) -> None:
+    """Raise a UserError for the first cell that is empty or no probability."""
+    column = table.rows[name]
+    if name.startswith(PROBABILITY):
+        numbers = column.to_numpy()
+        wrong, rule = ~((numbers >= 0) & (numbers <= 1)), "be a probability, 0 to 1"
+    else:
+        wrong, rule = column.isna().to_numpy(), "not be empty"
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise UserError(f"{table.where(i)}: {name} must {rule}, but is {'' if pd.isna(column[i]) else column[i]}")
+
+
+def _join(tables: list[Table]) -> Table:
+    """All files' rows, one after the other."""
+    first = tables[0]
+    for table in tables[1:]:
+        if set(table.rows) != set(first.rows):
+            odd = min(set(table.rows) ^ set(first.rows))
+            raise UserError(
+                f"{table.files[0][0]} must have the same columns as {first.files[0][0]}, but only one has {odd}"
+            )
+    joined = {}
+    for name in first.rows:
+        columns = [table.rows[name] for table in tables]
+        text = not name.startswith(PROBABILITY)
+        joined[name] = pd.api.types.union_categoricals(columns) if text and len(columns) > 1 else pd.concat(columns)
+    rows = pd.DataFrame(
+        {
+            name: column.reset_index(drop=True) if isinstance(column, pd.Series) else column
+            for name, column in joined.items()
+        }
+    )
+    return Table([file for table in tables for file in table.files], rows)
+
+
+def _arrange(table: Table, classes: list[str] | None) -> answers.Answers:
+    """The answers of all models, checked."""
+    rows = table.rows
+    for name in ("fold", "seed"):
+        rows[name] = _as_numbers(rows[name])
+    named = [name.removeprefix(PROBABILITY) for name in rows if name.startswith(PROBABILITY)]
+    if classes is None:
+        classes = named or sorted(rows["actual"].cat.categories)
+    elif named and set(named) != set(classes):
+        raise UserError(
+            f"--classes must be those of the probabilities, {', '.join(named)}, but are {', '.join(classes)}"
+        )
+    if len(set(classes)) < max(2, len(classes)):
+        raise UserError(
+            f"there must be two or more different classes, but there are {', '.join(classes)}; see --classes"
+        )
+    for name in ("actual", "predicted"):
+        wrong = ~rows[name].isin(classes).to_numpy()
+        if wrong.any():
+            i = int(wrong.argmax())
+            raise UserError(
+                f"{table.where(i)}: {name} must be one of the classes {', '.join(classes)}, but is {rows[name][i]}; "
+                "--classes names others"
+            )
+    if named:
+        _normalise(table, [PROBABILITY + name for name in classes])
+    return answers.arrange(rows, list(classes), where=table.where)
+
+
+def _normalise(table: Table, names: list[str]) -> None:
+    """Make probabilities that were rounded to two digits or more sum to 1."""
+    total = sum(table.rows[name].to_numpy(np.float64) for name in names)
+    wrong = np.abs(total - 1) > 0.005 * len(names) + 1e-6
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise UserError(f"{table.where(i)}: probabilities must sum to 1, but sum to {total[i]:.4g}")
+    for name in names:
+        table.rows[name] = (table.rows[name] / total).astype(np.float32)
+
+
+def _as_numbers(column: pd.Series) -> pd.Series:
+    """The column as whole numbers, if all of it is."""
+    values = list(column.cat.categories)
+    if all(value.isascii() and value.isdigit() and len(value) < 18 for value in values):
+        return pd.Series(np.array([int(value) for value in values])[column.cat.codes])
+    return column
+
+
+def _tested(table: Table) -> pd.DataFrame:
+    """A row an utterance that a fold tests: fold, utterance_id, and the optional columns that are there.
+
+    Raises
+    ------
+    UserError
+        If an utterance is of two speakers, sessions or dialogues.
+    """
+    rows = table.rows
+    names = [name for name in OPTIONAL if name in rows]
+    utterance, values = pd.factorize(rows["utterance_id"])
+    for name in names:
+        codes = rows[name].cat.codes.to_numpy()
+        first = np.empty(len(values), codes.dtype)
+        first[utterance[::-1]] = codes[::-1]
+        wrong = codes != first[utterance]
+        if wrong.any():
+            i = int(wrong.argmax())
+            other = rows[name].cat.categories[first[utterance[i]]]
+            raise UserError(
+                f"{table.where(i)}: an utterance must have one {name}, but {rows['utterance_id'][i]} has "
+                f"{rows[name][i]} here and {other} before"
+            )
+    kept = rows[["fold", "utterance_id", *names]].drop_duplicates(["fold", "utterance_id"])
+    return kept.astype(dict.fromkeys(("utterance_id", *names), str))
