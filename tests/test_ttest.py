@@ -1,7 +1,8 @@
 """The comparisons of two models: hand-worked numbers, scipy and baycomp, properties, degenerate input."""
 
 import math
-from pathlib import Path
+from dataclasses import replace
+from itertools import product
 
 import baycomp
 import numpy as np
@@ -13,12 +14,20 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from stages.common import scores
-from stages.common.errors import UserError
 from stages.common.params import Compare
-from stages.ttest import bootstrap, comparisons, drawing, papers_claims, power, report, student
+from stages.ttest import analysis, bootstrap, comparisons, design, drawing, report, student
+from stages.ttest.answers import Answers, arrange
+from stages.ttest.design import Design
+from stages.ttest.verdict import Verdict, amount, decide
 
 SETTINGS = Compare(pairs="auto", margin=0.01, alpha=0.05)
 CLASSES = ["x", "y", "z"]
+NOBODY = pd.Series(dtype=int)
+
+
+def statistics(a: np.ndarray, b: np.ndarray, settings: Compare = SETTINGS, test_to_train: float = 0.2) -> dict:
+    """The statistics of a score that is no sum."""
+    return comparisons.tests(a, b, None, settings, Design(test_to_train=test_to_train, units=NOBODY), "macro_f1")
 
 
 def cdf_of_three_degrees(t: float) -> float:
@@ -58,7 +67,7 @@ def test_holm_by_hand():
 def test_the_tests_are_scipys_and_baycomps(folds, seeds):
     rng = np.random.default_rng(folds)
     a, b = rng.normal(0.6, 0.02, (folds, seeds)), rng.normal(0.61, 0.03, (folds, seeds))
-    row = comparisons.tests(a, b, SETTINGS, 0.1)
+    row = statistics(a, b, test_to_train=0.1)
     for names, theirs in {
         ("t_uncorrected_unpaired", "p_uncorrected_unpaired"): stats.ttest_ind(a.ravel(), b.ravel()),
         ("t_uncorrected_paired", "p_uncorrected_paired"): stats.ttest_rel(a.ravel(), b.ravel()),
@@ -87,29 +96,32 @@ SIGNED = ("difference", "d_z", "t_corrected", "t_fold_means", "t_uncorrected_unp
 
 @given(pairs_of_scores)
 def test_swapping_mirrors_every_statistic(pair):
-    row, swapped = (comparisons.tests(a, b, SETTINGS, 0.2) for a, b in (pair, pair[::-1]))
+    row, swapped = (statistics(a, b) for a, b in (pair, pair[::-1]))
     expected = dict(row)
     for one, other in MIRRORED.items():
         expected |= {one: row[other], other: row[one]}
     for one, other in INTERVALS.items():
         expected |= {one: -row[other], other: -row[one]}
     expected |= {name: -row[name] for name in SIGNED}
+    expected |= {"superiority": 1 - row["superiority"]}
+    expected |= {"superiority_low": 1 - row["superiority_high"], "superiority_high": 1 - row["superiority_low"]}
     assert swapped == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 @given(pairs_of_scores, st.integers(1, 99).map(lambda percent: percent / 100))
 def test_a_constant_added_to_both_changes_nothing_else(pair, constant):
     a, b = pair
-    row = comparisons.tests(a, b, SETTINGS, 0.2)
-    moved = comparisons.tests(a + constant, b + constant, SETTINGS, 0.2)
+    row = statistics(a, b)
+    moved = statistics(a + constant, b + constant)
     moved |= {name: moved[name] - constant for name in ("mean_a", "mean_b")}
+    assert moved.pop("test") == row.pop("test")
     assert moved == pytest.approx(row, rel=1e-6, abs=1e-9, nan_ok=True)
 
 
 @given(pairs_of_scores, st.floats(0.001, 0.2), st.floats(0.01, 0.2))
 def test_probabilities_and_the_verdict_follow_from_the_columns(pair, margin, alpha):
     settings = Compare(pairs="auto", margin=margin, alpha=alpha)
-    row = comparisons.tests(*pair, settings, 0.2)
+    row = statistics(*pair, settings)
     for name, value in row.items():
         if name.startswith(("p_", "posterior_")):
             assert math.isnan(value) or 0 <= value <= 1, name
@@ -123,20 +135,62 @@ def test_probabilities_and_the_verdict_follow_from_the_columns(pair, margin, alp
     assert (row["p_equivalence"] < alpha) == inside
     assume(abs(row["p_corrected"] - alpha) > 1e-9)
     assert (row["p_corrected"] < alpha) == (row["low"] > 0 or row["high"] < 0)
-    verdict = comparisons.verdict(pd.Series(row | {"p_holm": row["p_corrected"]}), alpha)
-    assert ("equivalent" in verdict) == inside
-    assert ("A better" in verdict) == (row["low"] > 0)
-    assert ("B better" in verdict) == (row["high"] < 0)
-    assert (verdict == "undecided") == (not inside and row["low"] <= 0 <= row["high"])
+    verdict = decide(row["difference"], row["p"], row["p_equivalence"], alpha, lower_is_better=False)
+    assert verdict.equivalent == inside
+    assert verdict.better == ("a" if row["low"] > 0 else "b" if row["high"] < 0 else None)
+    assert row["smallest_margin"] == pytest.approx(max(-row["equivalence_low"], row["equivalence_high"]))
 
 
-def test_the_verdict_is_that_of_the_family():
-    row = {"difference": 0.02, "p_corrected": 0.01, "p_holm": 0.09, "p_equivalence": 0.6}
-    assert comparisons.verdict(pd.Series(row), 0.05) == "undecided"
-    assert comparisons.verdict(pd.Series(row), 0.1) == "A better"
-    assert comparisons.verdict(pd.Series(row | {"difference": -0.02, "p_equivalence": 0.01}), 0.1) == (
-        "B better, equivalent"
+def test_the_smallest_margin_is_where_equivalence_begins():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(0.6, 0.02, (5, 3)), rng.normal(0.61, 0.03, (5, 3))
+    smallest = statistics(a, b)["smallest_margin"]
+    for factor, holds in ((1.001, True), (0.999, False)):
+        row = statistics(a, b, Compare(pairs="auto", margin=smallest * factor, alpha=0.05))
+        assert (row["p_equivalence"] < 0.05) == holds
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "p_equivalence", "lower", "expected", "text"),
+    [
+        (0.02, 0.0499, 0.6, False, Verdict("a"), "A better"),
+        (-0.02, 0.0499, 0.6, False, Verdict("b"), "B better"),
+        (-0.02, 0.0499, 0.6, True, Verdict("a"), "A better"),
+        (0.02, 0.05, 0.6, False, Verdict(), "undecided"),  # at alpha is not below it
+        (0.02, 0.6, 0.05, False, Verdict(), "undecided"),
+        (0.02, 0.6, 0.0499, False, Verdict(None, True), "equivalent"),
+        (-0.002, 0.01, 0.01, False, Verdict("b", True), "B better, equivalent"),
+        (0.02, np.nan, np.nan, False, Verdict(), "undecided"),
+    ],
+)
+def test_verdicts(difference, p, p_equivalence, lower, expected, text):
+    verdict = decide(difference, p, p_equivalence, 0.05, lower_is_better=lower)
+    assert verdict == expected
+    assert str(verdict) == text
+    assert verdict.mirrored == decide(-difference, p, p_equivalence, 0.05, lower_is_better=lower)
+    sentence = verdict.sentence("first", "second", "1 point")
+    assert (
+        sentence
+        == {
+            "A better": "first is better",
+            "B better": "second is better",
+            "undecided": "undecided",
+            "equivalent": "equivalent within ± 1 point",
+            "B better, equivalent": "second is better, by less than 1 point",
+        }[text]
     )
+
+
+def test_a_difference_of_just_the_margin_is_not_within_it():
+    sure = student.Student(location=np.array(0.01), scale=np.array(0.0), df=9)
+    assert sure.p_equivalence(0.01) == 0.5
+    assert [float(p) for p in sure.posterior(0.01)] == [0, 1, 0]
+    assert float(student.Student(location=np.array(0.0099), scale=np.array(0.0), df=9).p_equivalence(0.01)) == 0
+
+
+def test_amounts():
+    assert [amount(size) for size in (0.01, 0.02, 0.005)] == ["1 point", "2 points", "0.5 points"]
+    assert amount(0.01, "negative_log_likelihood") == "1 × 0.01 nat"
 
 
 IDENTICAL = np.array([[0.5, 0.6], [0.7, 0.4]])
@@ -182,99 +236,320 @@ IDENTICAL = np.array([[0.5, 0.6], [0.7, 0.4]])
 )
 @pytest.mark.filterwarnings("error")
 def test_degenerate_runs_have_defined_answers(a, b, expected):
-    row = comparisons.tests(a, b, SETTINGS, 0.2)
+    row = statistics(a, b)
     assert {name: row[name] for name in expected} == pytest.approx(expected, nan_ok=True)
 
 
-def made(shifts: dict[str, float], folds: int, seeds: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Predictions and scores of variants that are right for a share .5 + shift of 40 utterances a fold."""
+def made(shifts: dict[str, float], folds: int, seeds: int, seed: int = 0) -> pd.DataFrame:
+    """Predictions of variants that are right for a share .5 + shift of 40 utterances a fold, with probabilities."""
     rng = np.random.default_rng(seed)
     actual = {fold: rng.choice(CLASSES, 40) for fold in range(1, folds + 1)}
     rows = []
     for name, shift in shifts.items():
-        for fold, run in ((f, s) for f in actual for s in range(seeds)):
+        for fold, run in product(actual, range(seeds)):
             right = rng.random(40) < 0.5 + shift
             wrong = np.roll(CLASSES, 1)[[CLASSES.index(c) for c in actual[fold]]]
-            rows.append(
-                pd.DataFrame(
-                    {
-                        "variant": name,
-                        "seed": run,
-                        "fold": fold,
-                        "utterance_id": [f"{fold}-{i}" for i in range(40)],
-                        "actual": actual[fold],
-                        "predicted": np.where(right, actual[fold], wrong),
-                    }
-                )
-            )
-    predictions = pd.concat(rows, ignore_index=True)
-    return predictions, scores.run_scores(predictions, CLASSES)
+            table = {
+                "variant": name,
+                "seed": run,
+                "fold": fold,
+                "utterance_id": [f"{fold}-{i}" for i in range(40)],
+                "actual": actual[fold],
+                "predicted": np.where(right, actual[fold], wrong),
+            }
+            noise = rng.dirichlet(np.ones(3), 40).astype(np.float32) / 2
+            for c, label in enumerate(CLASSES):
+                table[f"probability_{label}"] = noise[:, c] + (table["predicted"] == label) * np.float32(0.5)
+            rows.append(pd.DataFrame(table))
+    return pd.concat(rows, ignore_index=True)
 
 
-def dialogues(predictions: pd.DataFrame) -> pd.Series:
+def dialogues(predictions: pd.DataFrame) -> Design:
     """Eight utterances of each fold, of all folds together, to a dialogue."""
     names = predictions["utterance_id"].unique()
-    return pd.Series([int(name.split("-")[1]) // 8 for name in names], index=names)
+    units = pd.Series([int(name.split("-")[1]) // 8 for name in names], index=names)
+    return Design(test_to_train=0.2, unit="dialogue", units=units)
 
 
-def compared(predictions, runs, pairs) -> pd.DataFrame:
-    draws = bootstrap.draws(predictions, dialogues(predictions), CLASSES)
-    return comparisons.compare(runs, pairs, SETTINGS, test_to_train=0.2, draws=draws)
+def compared(
+    predictions: pd.DataFrame, pairs: list[tuple[str, str]], shape: Design | None = None, settings: Compare = SETTINGS
+) -> analysis.Analysis:
+    return analysis.analyse(arrange(predictions, CLASSES), pairs, settings, shape or dialogues(predictions), "made up")
 
 
-def test_the_table_has_families_and_follows_the_order_of_nothing():
-    predictions, runs = made({"self_tv": 0.4, "cross_tv": 0.0, "self_ta": 0.02, "cross_ta": 0.0}, 5, 3)
-    pairs = [("self_tv", "cross_tv"), ("self_ta", "cross_ta")]
-    table = compared(predictions, runs, pairs)
+def page(found: analysis.Analysis, table: pd.DataFrame | None = None) -> str:
+    shown = found.pairs if table is None else table
+    return report.as_markdown(shown, found.settings, found.corpus, found.design, found.ranks)
+
+
+PAIRS = [("self_tv", "cross_tv"), ("self_ta", "cross_ta")]
+SHIFTS = {"self_tv": 0.4, "cross_tv": 0.0, "self_ta": 0.02, "cross_ta": 0.0}
+
+
+@pytest.fixture(scope="module")
+def found() -> analysis.Analysis:
+    return compared(made(SHIFTS, 5, 3), PAIRS)
+
+
+def test_the_table_has_families_and_follows_the_order_of_nothing(found):
+    table = found.pairs
     assert list(table.columns) == list(comparisons.COLUMNS)
     assert table.groupby("family").size().to_dict() == {"balanced_accuracy": 2, "accuracy": 2, "recall": 6}
-    shuffled = compared(predictions, runs.sample(frac=1, random_state=1), pairs)
-    pd.testing.assert_frame_equal(table, shuffled)
-    for family, rows in table.groupby("family"):
-        assert (rows["p_holm"] >= rows["p_corrected"]).all()
-        smallest = rows["p_corrected"].min()
-        assert rows["p_holm"].min() == pytest.approx(min(1, len(rows) * smallest)), family
+    shuffled = made(SHIFTS, 5, 3).sample(frac=1, random_state=1)
+    shuffled = pd.concat([shuffled[shuffled["variant"] == name] for name in SHIFTS])
+    pd.testing.assert_frame_equal(table, compared(shuffled, PAIRS).pairs)
+    for p in ("p", "p_equivalence"):
+        for family, rows in table.groupby("family"):
+            assert (rows[f"{p}_holm"] >= rows[p]).all()
+            assert rows[f"{p}_holm"].min() == pytest.approx(min(1, len(rows) * rows[p].min())), (p, family)
     first = table[(table["a"] == "self_tv") & (table["score"] == "accuracy")].iloc[0]
-    assert first["verdict"] == "A better"
-    text = report.as_markdown(table, SETTINGS, "made up", "dialogue")
-    assert "UWA (accuracy): **Self T+V is better** (+" in text.splitlines()[4]
-    assert "uncorrected" in text
-    swapped = compared(predictions, runs, [pair[::-1] for pair in pairs])
-    assert list(swapped["verdict"]) == [verdict.replace("A", "B") for verdict in table["verdict"]]
-    np.testing.assert_allclose(swapped["bootstrap_low"], -table["bootstrap_high"], atol=1e-12)
+    assert first["verdict"] == Verdict("a")
+
+
+def test_swapping_models_mirrors_the_verdicts(found):
+    swapped = compared(made(SHIFTS, 5, 3), [pair[::-1] for pair in PAIRS]).pairs
+    assert list(swapped["verdict"]) == [verdict.mirrored for verdict in found.pairs["verdict"]]
+    for one, other in (("bootstrap_low", "bootstrap_high"), ("low", "high")):
+        np.testing.assert_allclose(swapped[one], -found.pairs[other], atol=1e-12)
+    np.testing.assert_allclose(swapped["superiority"], 1 - found.pairs["superiority"], atol=1e-12)
+
+
+def scored(predictions: pd.DataFrame, name: str, score: str) -> np.ndarray:
+    """[folds, seeds], from scoring each run's rows."""
+    runs = scores.run_scores(predictions[predictions["variant"] == name], CLASSES)
+    return runs.pivot(index="fold", columns="seed", values=score).dropna(how="all").to_numpy()
+
+
+def test_each_column_is_that_of_the_runs_scores():
+    """Folds and seeds differ in number, one fold tests no z, and n_test / n_train is above 1 / (folds - 1)."""
+    predictions = made({"self_tv": 0.2, "cross_tv": 0.0}, 5, 3)
+    predictions = predictions[(predictions["fold"] != 2) | (predictions["actual"] != "z")]
+    shape = replace(dialogues(predictions), test_to_train=0.3)
+    table = compared(predictions, [("self_tv", "cross_tv")], shape).pairs.set_index("score")
+    for score, folds in (("balanced_accuracy", 5), ("accuracy", 5), ("recall_x", 5), ("recall_z", 4)):
+        a, b = (scored(predictions, name, score) for name in ("self_tv", "cross_tv"))
+        row, d = table.loc[score], a - b
+        assert d.shape == (row["folds"], row["seeds"]) == (folds, 3)
+        assert row["q"] == max(0.3, 1 / (folds - 1))
+        expected = {
+            "mean_a": a.mean(),
+            "mean_b": b.mean(),
+            "difference": a.mean() - b.mean(),
+            "p_fold_means": stats.ttest_rel(a.mean(axis=1), b.mean(axis=1)).pvalue,
+            "p_uncorrected_unpaired": stats.ttest_ind(a.ravel(), b.ravel()).pvalue,
+            "p_uncorrected_paired": stats.ttest_rel(a.ravel(), b.ravel()).pvalue,
+            "t_corrected": d.mean() / (d.std(ddof=1) * math.sqrt(1 / d.size + row["q"])),
+            "var_runs": d.var(axis=1, ddof=1).mean(),
+            "superiority": (d > 0).mean() + (d == 0).mean() / 2,
+        }
+        assert row[list(expected)].to_dict() == pytest.approx(expected, rel=1e-10), score
+        excess = d.mean(axis=1).var(ddof=1) - row["var_runs"] / 3 - row["var_utterances"]
+        assert row["var_excess"] == pytest.approx(excess, rel=1e-10, abs=1e-15)
+        assert row["units"] == 5
+        assert row["test"] == comparisons.COMPONENTS
+        folds_part = row["var_utterances"] * (1 / folds + row["q"])
+        assert row["se"] ** 2 == pytest.approx(folds_part + row["var_runs"] / (3 * folds))
+
+
+def test_which_test_the_verdict_follows():
+    predictions = made({"self_tv": 0.2, "cross_tv": 0.0}, 4, 3)
+    every = [*comparisons.METRICS]
+    settings = Compare(pairs="auto", metrics=every)
+    table = compared(predictions, PAIRS[:1], settings=settings).pairs.set_index("score")
+    resampled = table.index[table["test"] == comparisons.RESAMPLED]
+    assert set(resampled) == {"weighted_f1", "macro_f1", "calibration_error"}
+    assert (table.loc[resampled, "p"] == table.loc[resampled, "p_corrected"]).all()
+    sums = table.drop(index=resampled)
+    assert (sums["test"] == comparisons.COMPONENTS).all()
+    assert (sums["p"] != sums["p_corrected"]).all()
+    left_out = compared(predictions, PAIRS[:1], replace(dialogues(predictions), left_out="speaker")).pairs
+    assert (left_out["test"] == comparisons.WITH_EXCESS).all()
+    assert (left_out["p"] == left_out["p_with_excess"]).all()
+    np.testing.assert_allclose(
+        left_out.set_index("score")["p_with_excess"][list(SETTINGS.metrics)],
+        sums["p_with_excess"][list(SETTINGS.metrics)],
+    )
+    repeated = compared(predictions, PAIRS[:1], replace(dialogues(predictions), repeats=2)).pairs
+    assert (repeated["test"] == comparisons.RESAMPLED).all()
+    assert (repeated["q"] == 1).all()  # two folds a partition
+    one_seed = compared(predictions[predictions["seed"] == 0], PAIRS[:1]).pairs
+    assert (one_seed["test"] == comparisons.RESAMPLED).all()
+    assert one_seed["var_runs"].isna().all()
+
+
+def test_the_lower_the_better():
+    predictions = made({"self_tv": 0.35, "cross_tv": -0.2}, 4, 3)
+    settings = Compare(pairs="auto", metrics=["negative_log_likelihood", "brier_score", "accuracy"])
+    found = compared(predictions, PAIRS[:1], settings=settings)
+    table = found.pairs.set_index("score")
+    assert (table["verdict"].iloc[:3] == Verdict("a")).all()
+    assert (table["difference"].iloc[:2] < 0).all()
+    assert (table[["superiority", "posterior_a"]].iloc[:3] > 0.9).all(axis=None)
+    assert (found.ranks.set_index("variant").loc["self_tv"] == 1).all()
+
+
+def test_bootstrap_intervals_are_quantiles_of_the_draws_of_a_minus_b():
+    predictions = made({"self_tv": 0.2, "cross_tv": 0.0}, 4, 3)
+    answers, shape = arrange(predictions, CLASSES), dialogues(predictions)
+    drawn = bootstrap.draws(answers, shape.numbers(answers.utterance_id), ["accuracy"])["accuracy"]
+    settings = Compare(pairs="auto", metrics=["accuracy"], alpha=0.1)
+    row = compared(predictions, PAIRS[:1], settings=settings).pairs.iloc[0]
+    expected = np.quantile(drawn[:, 0] - drawn[:, 1], [0.05, 0.95])
+    assert [row["bootstrap_low"], row["bootstrap_high"]] == pytest.approx(list(expected))
+    assert row["bootstrap_low"] < row["difference"] < row["bootstrap_high"]
+
+
+def test_superiority_by_hand():
+    # Of four paired runs three are won, one is tied.
+    share, low, high = bootstrap.superiority(np.array([[1.0, 0.0], [2.0, 3.0]]), 0.05)
+    assert share == 3.5 / 4
+    # The second fold is always won; the first gives 2, 1½ or 1 of its two: all draws lie in [3, 4] / 4.
+    assert (low, high) == (3 / 4, 1)
+    assert np.isnan(bootstrap.superiority(np.ones((3, 1)), 0.05)[1:]).all()
+
+
+def test_the_best_by_hand():
+    drawn = np.array([[0.5, 0.4, 0.1], [0.3, 0.3, 0.2], [0.1, 0.4, 0.2], [np.nan, 0.1, 0.1]])
+    np.testing.assert_allclose(bootstrap.best(drawn, lower_is_better=False), [0.5, 0.5, 0])
+    np.testing.assert_allclose(bootstrap.best(drawn, lower_is_better=True), [1 / 3, 0, 2 / 3])
+
+
+def crafted(found: analysis.Analysis, **values) -> str:
+    """The page with some columns of every row set."""
+    table = found.pairs.copy()
+    for name, value in values.items():
+        table[name] = value
+    return page(found, table)
+
+
+def cell(text: str, section: str, column: str, row: int = 0) -> str:
+    """A cell of the first table after a heading that has the column."""
+    lines = text.partition(section)[2].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| ") and f"| {column} |" in line)
+    titles, cells = ([own.strip() for own in lines[i].strip("|").split(" | ")] for i in (start, start + 2 + row))
+    return cells[titles.index(column)]
+
+
+def test_each_cell_of_the_page_is_its_columns(found):
+    text = crafted(
+        found,
+        p=0.011,
+        p_holm=0.022,
+        p_equivalence=0.033,
+        p_equivalence_holm=0.044,
+        difference=0.0123,
+        low=-0.01,
+        high=0.03,
+        smallest_margin=0.0345,
+        posterior_a=0.5,
+        posterior_equal=0.3,
+        posterior_b=0.2,
+        p_with_excess=0.055,
+        p_corrected=0.066,
+        p_fold_means=0.077,
+        var_runs=0.0004,
+        var_utterances=0.0009,
+        var_excess=-0.0001,
+        bootstrap_low=-0.02,
+        bootstrap_high=0.04,
+        equivalence_low=-0.005,
+        equivalence_high=0.025,
+        t=1.5,
+        df=7.2,
+        superiority=0.75,
+        superiority_low=0.6,
+        superiority_high=0.9,
+    )
+    section = "## UWA (accuracy)"
+    expected = {
+        "Models": "Self T+V − Cross T+V",
+        "Difference (95 %)": "+1.2 [-1.0, +3.0]",
+        "t (df)": "+1.50 (7)",
+        "P": ".011",
+        "P (Holm)": ".022",
+        "P(A > B) (95 %)": ".750 [.600, .900]",
+        "90 %": "[-0.5, +2.5]",
+        "P (equivalence)": ".033",
+        "Smallest margin": "3.5",
+        "P(first better)": ".500",
+        "P(within)": ".300",
+        "P(second better)": ".200",
+        "Runs": "2.0",
+        "Utterances": "3.0",
+        "Folds' excess": "−1.0",
+        "P, with excess": ".055",
+        "P, corrected resampled t": ".066",
+        "P, fold means": ".077",
+        "Bootstrap (95 %)": "[-2.0, +4.0]",
+    }
+    assert {name: cell(text, section, name) for name in expected} == expected
+    assert cell(text.partition(section)[2], "Equivalence within", "P (Holm)") == ".044"
+    assert "**Self T+V is better** (+1.2)" in text
+
+
+def test_recalls_are_bold_by_the_corrected_p(found):
+    assert "**+" not in crafted(found, p=0.01, p_holm=0.05, difference=0.02).partition("## Recall")[2]
+    assert "**+2.0 (.049)**" in crafted(found, p=0.01, p_holm=0.049, difference=0.02).partition("## Recall")[2]
+
+
+def test_first_and_second_in_the_table_are_a_and_b(found):
+    for verdict, text in ((Verdict("a"), "first better"), (Verdict("b"), "second better")):
+        table = found.pairs.assign(verdict=[verdict] * len(found.pairs))
+        assert cell(page(found, table), "## UWA", "Verdict") == text
+    table = found.pairs.assign(verdict=[Verdict("b", True)] * len(found.pairs))
+    assert "**Cross T+V is better, by less than 1 point**" in page(found, table)
+
+
+def test_what_parts_share_is_said(found):
+    shared = replace(found, design=replace(found.design, shared={"speaker": 1.0, "session": 0.5, "dialogue": 0.0}))
+    line = next(line for line in page(shared).splitlines() if line.startswith("Test utterances"))
+    assert "100 % by speaker, 50 % by session, 0 % by dialogue" in line
+    assert "of a new speaker" in line
+    apart = replace(found, design=replace(found.design, shared={"speaker": 0.0}))
+    assert "of a new speaker" not in page(apart)
 
 
 def test_equivalence_in_words():
-    predictions, _ = made({"self_tv": 0.1, "cross_tv": 0.1}, 5, 2)
-    twin = predictions[predictions["variant"] == "self_tv"].assign(variant="cross_tv")
-    predictions = pd.concat([predictions[predictions["variant"] == "self_tv"], twin])
-    table = compared(predictions, scores.run_scores(predictions, CLASSES), [("self_tv", "cross_tv")])
-    assert (table["verdict"] == "equivalent").all()
-    assert (table[["bootstrap_low", "bootstrap_high"]] == 0).all(axis=None)
-    assert "**equivalent within ± 1 point** (+0.0)" in report.as_markdown(table, SETTINGS, "made up", "dialogue")
-    tiny = table.assign(verdict="B better, equivalent")
-    assert "**Cross T+V is better, by less than 1 point**" in report.as_markdown(tiny, SETTINGS, "made up", "dialogue")
+    predictions = made({"self_tv": 0.1}, 5, 2)
+    twins = compared(pd.concat([predictions, predictions.assign(variant="cross_tv")]), PAIRS[:1])
+    assert (twins.pairs["verdict"] == Verdict(None, True)).all()
+    assert (twins.pairs[["bootstrap_low", "bootstrap_high"]] == 0).all(axis=None)
+    assert "**equivalent within ± 1 point** (+0.0)" in page(twins)
+    assert set(twins.ranks["accuracy"]) == {0.5}
 
 
 @pytest.mark.parametrize(("folds", "seeds", "pairs"), [(1, 1, True), (1, 3, True), (2, 1, True), (5, 2, False)])
 @pytest.mark.filterwarnings("error")
-def test_small_studies_are_reported_and_drawn(folds, seeds, pairs):
-    predictions, runs = made({"self_tv": 0.1, "cross_tv": 0.1}, folds, seeds)
-    table = compared(predictions, runs, [("self_tv", "cross_tv")] if pairs else [])
-    assert set(table["verdict"]) <= {"undecided"} if folds == 1 else True
-    text = report.as_markdown(table, SETTINGS, "made up", "dialogue")
+def test_small_studies_are_reported_and_drawn(folds, seeds, pairs, tmp_path):
+    predictions = made({"self_tv": 0.1, "cross_tv": 0.1}, folds, seeds)
+    settings = Compare(pairs="auto", metrics=[*comparisons.METRICS])
+    found = compared(predictions, PAIRS[:1] if pairs else [], settings=settings)
+    table = found.pairs
+    assert folds > 1 or set(table["verdict"]) <= {Verdict()}
+    text = page(found)
     assert "nan" not in text
     assert table["bootstrap_low"].isna().all() == (seeds == 1 or not pairs)
     assert ("no pair of variants" in text) == (not pairs)
-    for figure, rows in (
-        (drawing.differences(table, SETTINGS, "made up"), ["Self T+V − Cross T+V"] if pairs else []),
-        (drawing.runs(runs, ["self_tv", "cross_tv"], "made up"), ["Self T+V", "Cross T+V"]),
-    ):
-        figure.draw_without_rendering()
-        assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == rows
+    figure = drawing.differences(table, settings, "made up")
+    figure.draw_without_rendering()
+    rows = ["Self T+V − Cross T+V"] if pairs else []
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == rows
+    found.write(tmp_path / "tables", tmp_path / "plots")
+    assert {path.name for path in (tmp_path / "plots/pairs").iterdir()} == {f"{name}.png" for name in settings.metrics}
+    written = pd.read_csv(tmp_path / "tables/ttest.csv")
+    assert list(written["verdict"]) == [str(verdict) for verdict in table["verdict"]]
 
 
-def test_the_bootstrap_draws_whole_dialogues_else_speakers_else_utterances():
+def test_the_matrix_shows_each_pair_from_both_sides(found):
+    figure = drawing.matrix(found.every_pair, list(SHIFTS), "accuracy", "made up")
+    texts = {text.get_position(): text.get_text().split("\n") for text in figure.axes[0].texts}
+    row = found.every_pair.query("a == 'self_tv' and b == 'cross_tv' and score == 'accuracy'").iloc[0]
+    assert len(texts) == 12
+    assert texts[1, 0] == [f"{100 * row['difference']:+.1f}", "< .001", "▲"]
+    assert texts[0, 1] == [f"{-100 * row['difference']:+.1f}", "< .001", "▼"]
+
+
+def test_what_varies_independently():
     utterances = pd.DataFrame(
         {
             "utterance_id": ["u1", "u2", "u3", "u4"],
@@ -283,122 +558,69 @@ def test_the_bootstrap_draws_whole_dialogues_else_speakers_else_utterances():
             "dialogue": ["d", "d", "d", "d"],
         }
     )
-    unit, numbers = bootstrap.units(utterances)
+    unit, numbers = design.units(utterances)
     assert (unit, numbers.to_dict()) == ("dialogue", {"u1": 0, "u2": 1, "u3": 0, "u4": 1})
-    unit, numbers = bootstrap.units(utterances.assign(dialogue=["d", "d", "d", ""]))
+    unit, numbers = design.units(utterances.assign(dialogue=["d", "d", "d", ""]))
     assert (unit, numbers.to_dict()) == ("speaker", {"u1": 0, "u2": 0, "u3": 0, "u4": 1})
-    unit, numbers = bootstrap.units(utterances.assign(dialogue="", speaker=""))
+    unit, numbers = design.units(utterances.assign(dialogue="", speaker=""))
     assert (unit, numbers.nunique()) == ("utterance", 4)
+
+
+def folds_of(parts: dict[str, list[str]]) -> pd.DataFrame:
+    """part of u1 … u4 in each fold."""
+    rows = [
+        {"fold": fold, "utterance_id": f"u{i}", "part": part}
+        for fold, own in enumerate(zip(*parts.values(), strict=True), start=1)
+        for i, part in enumerate(own, start=1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_design_of_a_study():
+    speakers = pd.DataFrame(
+        {"utterance_id": ["u1", "u2", "u3", "u4"], "speaker": ["F", "F", "M", "M"], "session": "", "dialogue": ""}
+    )
+    by_speaker = {"u1": ["test", "train"], "u2": ["test", "dev"], "u3": ["train", "test"], "u4": ["dev", "test"]}
+    found = design.of_study(folds_of(by_speaker), speakers)
+    assert found.test_to_train == 2  # 4 tested, 2 trained on; 2 are for development
+    assert (found.unit, found.left_out, found.repeats) == ("speaker", "speaker", 1)
+    assert found.correction(2) == 2
+    mixed = by_speaker | {"u2": ["train", "test"], "u3": ["test", "train"]}
+    assert design.of_study(folds_of(mixed), speakers).left_out is None
+    alone = speakers.assign(speaker=["A", "B", "C", "D"])  # a speaker an utterance: no fold leaves anybody out
+    assert design.of_study(folds_of(by_speaker), alone).left_out is None
+    repeated = design.of_study(folds_of(mixed).assign(repeat=[1] * 4 + [2] * 4), speakers)
+    assert repeated.repeats == 2
+
+
+def test_the_design_behind_predictions():
+    tested = pd.DataFrame({"fold": [1, 1, 2, 2], "utterance_id": list("abcd"), "speaker": ["F", "F", "M", "M"]})
+    found = design.of_predictions(tested, 0.4)
+    assert (found.unit, found.left_out, found.test_to_train) == ("speaker", "speaker", 0.4)
+    assert design.of_predictions(tested.assign(fold=[1, 2, 1, 2]), 0).left_out is None
+    assert design.of_predictions(tested.drop(columns="speaker"), 0).unit == "utterance"
 
 
 def test_a_draw_is_the_mean_score_of_the_drawn_rows(monkeypatch):
     """Against drawing the rows themselves and scoring them as all predictions are."""
     monkeypatch.setattr(bootstrap, "DRAWS", 7)
-    predictions, _ = made({"self_tv": 0.3, "cross_tv": 0.0}, 3, 2)
+    predictions = made({"self_tv": 0.3, "cross_tv": 0.0}, 3, 2)
     predictions = predictions[(predictions["fold"] != 2) | (predictions["actual"] != "z")]  # z is not tested there
-    unit_of = dialogues(predictions)
-    draws = bootstrap.draws(predictions.sample(frac=1, random_state=0), unit_of, CLASSES)
+    unit_of = dialogues(predictions).units
+    answers: Answers = arrange(predictions, CLASSES)
+    metrics = [*comparisons.METRICS]
+    draws = bootstrap.draws(answers, unit_of.loc[answers.utterance_id].to_numpy(), metrics)
     rng = np.random.default_rng(bootstrap.SEED)
     of_units = rng.multinomial(5, [0.2] * 5, size=7)
     of_seeds = np.stack([rng.multinomial(2, [0.5] * 2, size=7) for _ in range(3)])
-    order = predictions.sample(frac=1, random_state=0)["seed"].unique()
     for draw in range(7):
         times = of_units[draw][unit_of.loc[predictions["utterance_id"]]]
         rows = predictions.loc[predictions.index.repeat(times)]
         runs = scores.run_scores(rows, CLASSES).set_index(["variant", "fold", "seed"]).sort_index()
         for metric, table in draws.items():
-            for name in ("self_tv", "cross_tv"):
-                wide = runs.loc[name, metric].unstack("seed")[order]
+            if metric == "calibration_error":
+                continue  # bins cut between copies of a row
+            for v, name in enumerate(("self_tv", "cross_tv")):
+                wide = runs.loc[name, metric].unstack("seed")
                 expected = np.nanmean((wide * of_seeds[:, draw]).sum(axis=1, skipna=False) / 2)
-                assert table.loc[draw, name] == pytest.approx(expected, rel=1e-12), (metric, name)
-
-
-def test_the_papers_star_is_recomputed():
-    published = {"tva": (0.587, 0.022, 0.578, 0.024), "ta": (0.518, 0.031, 0.501, 0.026)}
-    assert papers_claims.retest(*published["tva"], 50)["p"] == pytest.approx(0.053, abs=0.0005)  # t = 1.955
-    assert papers_claims.retest(*published["ta"], 50)["p"] == pytest.approx(2 * stats.t.sf(2.97, 98), rel=0.01)
-    claims = papers_claims.claims()
-    assert sum(claim.says == "better" for claim in claims) == 4  # the paper's stars
-    assert len({(c.table, c.a, c.b, c.modalities, c.metric) for c in claims}) == len(claims) == 15
-
-
-@pytest.mark.parametrize(("q", "name"), [(0, "r_paired"), (0.25, "r_corrected")])
-def test_the_correlation_needed_is_where_p_becomes_alpha(q, name):
-    numbers = papers_claims.retest(0.587, 0.022, 0.578, 0.024, 50)
-    rng = np.random.default_rng(0)
-    x, y = np.linalg.qr(np.column_stack([np.ones(50), rng.normal(size=(50, 2))]))[0][:, 1:].T * 7  # std 1, r = 0
-    r = numbers[name]
-    a, b = 0.587 + 0.022 * x, 0.578 + 0.024 * (r * x + math.sqrt(1 - r * r) * y)
-    test = student.corrected((a - b).reshape(5, 10), q)
-    assert test.p == pytest.approx(0.05, rel=1e-9)
-
-
-def test_the_correlation_needed_for_equivalence():
-    assert papers_claims.retest(0.52, 0.03, 0.50, 0.02, 50)["r_equivalent"] == math.inf
-    numbers = papers_claims.retest(0.566, 0.022, 0.567, 0.026, 50)
-    scale = math.sqrt((0.022**2 + 0.026**2 - 2 * numbers["r_equivalent"] * 0.022 * 0.026) * (1 / 50 + 0.25))
-    assert student.Student(location=-0.001, scale=scale, df=49).p_equivalence(0.01) == pytest.approx(0.05, rel=1e-9)
-
-
-def test_the_page_of_the_papers_claims_is_what_the_command_prints():
-    assert Path("docs/papers_claims.md").read_text(encoding="utf-8") == papers_claims.page()
-
-
-def test_variances_are_found_again():
-    parts = power.Components(fold=0.03**2, seed=0.01**2, residual=0.02**2)
-    d = power.simulate(parts, 0.05, 300, 200, 1, np.random.default_rng(0))[0]
-    found = power.components(d)
-    for name in ("fold", "seed", "residual"):
-        assert getattr(found, name) == pytest.approx(getattr(parts, name), rel=0.25), name
-    # Fold effects 1 and 3, seed effects 0 and 1, nothing else: variances 2 and ½.
-    by_hand = power.components(np.array([[1.0, 2.0], [3.0, 4.0]]))
-    assert (by_hand.fold, by_hand.seed, by_hand.residual) == pytest.approx((2, 0.5, 0))
-    # Fold means 1.5 and 4.5 (variance 4.5), seed means 2 and 4 (variance 2), residuals ± ½ (1 degree of freedom).
-    by_hand = power.components(np.array([[1.0, 2.0], [3.0, 6.0]]))
-    assert (by_hand.fold, by_hand.seed, by_hand.residual) == pytest.approx((4.5 - 1 / 2, 2 - 1 / 2, 1))
-    assert power.components(np.array([[1.0, -1.0], [-1.0, 1.0]])).fold == 0  # 0 - 4/2 is no variance
-    assert parts.standard_error(5, math.inf) == pytest.approx(math.sqrt(0.03**2 / 5 + 0))
-
-
-def test_power_is_the_noncentral_ts_where_only_folds_vary():
-    parts = power.Components(fold=0.02**2, seed=0.0, residual=0.0)
-    for difference in (0.0, 0.02, 0.04):
-        centre = difference * math.sqrt(5) / 0.02
-        critical = stats.t.ppf(0.975, 4)
-        expected = stats.nct.sf(critical, 4, centre) + stats.nct.cdf(-critical, 4, centre)
-        assert power.power(parts, difference, 5, 3, 0.05)[1] == pytest.approx(expected, abs=0.025)
-
-
-def test_more_seeds_reduce_all_but_the_folds():
-    parts = power.Components(fold=0.0, seed=0.0, residual=0.03**2)
-    few, many = (power.power(parts, 0.02, 10, seeds, 0.05)[1] for seeds in (3, 20))
-    assert few < many
-    only_folds = power.Components(fold=0.03**2, seed=0.0, residual=0.0)
-    few, many = (power.power(only_folds, 0.02, 10, seeds, 0.05)[1] for seeds in (3, 20))
-    assert few == pytest.approx(many, abs=0.03)
-
-
-def test_power_answers_from_a_studys_scores(study_of_scores):
-    text = study_of_scores("self_tv", "cross_tv")
-    assert "Self T+V − Cross T+V" in text
-    assert "5 folds × 3 seeds" in text
-    assert "To see a difference of 1 point\n" in text
-
-
-@pytest.fixture
-def study_of_scores():
-    _, runs = made({"self_tv": 0.1, "cross_tv": 0.0}, 5, 3)
-    return lambda *pair: power.page(runs, [pair], "accuracy", [1.0], 0.05)
-
-
-def test_power_of_one_seed_is_refused(study_of_scores):
-    with pytest.raises(UserError, match=r"at least 2 folds and 2 seeds .* has 5 × 1"):
-        power.components(np.zeros((5, 1)))
-
-
-def test_power_of_an_unknown_variant_is_refused(study):
-    (study.folder / "metrics").mkdir()
-    (study.folder / "metrics/scores.csv").write_text("variant,fold,seed,accuracy\nself_tv,1,1,0.5\n")
-    done = study.stage("ttest.power", "--pair", "self_tv", "gated_tv")
-    assert done.returncode == 1
-    assert done.stderr == "error: --pair must name two variants of metrics/scores.csv, but 'gated_tv' is none of them\n"
+                assert table[draw, v] == pytest.approx(expected, rel=1e-6), (metric, name)

@@ -15,6 +15,7 @@ from scipy import sparse
 from stages.common import metrics, scores
 from stages.common.metrics import METRICS
 from stages.ttest.answers import Answers
+from stages.ttest.student import ROUNDING
 
 DRAWS, SEED = 2000, 0
 
@@ -67,7 +68,7 @@ def superiority(d: np.ndarray, alpha: float) -> tuple[float, float, float]:
     `d`: by how much it is better, [folds, seeds]. The interval draws seeds within each fold, as Bouthillier et al.
     (MLSys 2021, Section 4) do with their paired runs; NaN with one seed.
     """
-    wins = (d > 0) + 0.5 * (d == 0)
+    wins = np.where(np.abs(d) < ROUNDING, 0.5, d > 0)
     if d.shape[1] < 2:
         return float(wins.mean()), np.nan, np.nan
     low, high = interval(_seeds_drawn(*d.shape) @ wins.ravel() / d.size, alpha)
