@@ -91,7 +91,7 @@ shares = st.integers(0, 60).map(lambda right: right / 60)
 pairs_of_scores = shapes.flatmap(lambda shape: st.tuples(*[arrays(float, shape, elements=shares)] * 2))
 MIRRORED = {"mean_a": "mean_b", "posterior_a": "posterior_b"}
 INTERVALS = {"low": "high", "equivalence_low": "equivalence_high"}
-SIGNED = ("difference", "d_z", "t_corrected", "t_fold_means", "t_uncorrected_unpaired", "t_uncorrected_paired")
+SIGNED = ("difference", "d_z", "t", "t_corrected", "t_fold_means", "t_uncorrected_unpaired", "t_uncorrected_paired")
 
 
 @given(pairs_of_scores)
