@@ -1,7 +1,6 @@
 """The comparisons of two models: hand-worked numbers, scipy and baycomp, properties, degenerate input."""
 
 import math
-from pathlib import Path
 
 import baycomp
 import numpy as np
@@ -15,7 +14,7 @@ from scipy import stats
 from stages.common import scores
 from stages.common.errors import UserError
 from stages.common.params import Compare
-from stages.ttest import bootstrap, comparisons, drawing, papers_claims, power, report, student
+from stages.ttest import bootstrap, comparisons, drawing, power, report, student
 
 SETTINGS = Compare(pairs="auto", margin=0.01, alpha=0.05)
 CLASSES = ["x", "y", "z"]
@@ -311,37 +310,6 @@ def test_a_draw_is_the_mean_score_of_the_drawn_rows(monkeypatch):
                 wide = runs.loc[name, metric].unstack("seed")[order]
                 expected = np.nanmean((wide * of_seeds[:, draw]).sum(axis=1, skipna=False) / 2)
                 assert table.loc[draw, name] == pytest.approx(expected, rel=1e-12), (metric, name)
-
-
-def test_the_papers_star_is_recomputed():
-    published = {"tva": (0.587, 0.022, 0.578, 0.024), "ta": (0.518, 0.031, 0.501, 0.026)}
-    assert papers_claims.retest(*published["tva"], 50)["p"] == pytest.approx(0.053, abs=0.0005)  # t = 1.955
-    assert papers_claims.retest(*published["ta"], 50)["p"] == pytest.approx(2 * stats.t.sf(2.97, 98), rel=0.01)
-    claims = papers_claims.claims()
-    assert sum(claim.says == "better" for claim in claims) == 4  # the paper's stars
-    assert len({(c.table, c.a, c.b, c.modalities, c.metric) for c in claims}) == len(claims) == 15
-
-
-@pytest.mark.parametrize(("q", "name"), [(0, "r_paired"), (0.25, "r_corrected")])
-def test_the_correlation_needed_is_where_p_becomes_alpha(q, name):
-    numbers = papers_claims.retest(0.587, 0.022, 0.578, 0.024, 50)
-    rng = np.random.default_rng(0)
-    x, y = np.linalg.qr(np.column_stack([np.ones(50), rng.normal(size=(50, 2))]))[0][:, 1:].T * 7  # std 1, r = 0
-    r = numbers[name]
-    a, b = 0.587 + 0.022 * x, 0.578 + 0.024 * (r * x + math.sqrt(1 - r * r) * y)
-    test = student.corrected((a - b).reshape(5, 10), q)
-    assert test.p == pytest.approx(0.05, rel=1e-9)
-
-
-def test_the_correlation_needed_for_equivalence():
-    assert papers_claims.retest(0.52, 0.03, 0.50, 0.02, 50)["r_equivalent"] == math.inf
-    numbers = papers_claims.retest(0.566, 0.022, 0.567, 0.026, 50)
-    scale = math.sqrt((0.022**2 + 0.026**2 - 2 * numbers["r_equivalent"] * 0.022 * 0.026) * (1 / 50 + 0.25))
-    assert student.Student(location=-0.001, scale=scale, df=49).p_equivalence(0.01) == pytest.approx(0.05, rel=1e-9)
-
-
-def test_the_page_of_the_papers_claims_is_what_the_command_prints():
-    assert Path("docs/papers_claims.md").read_text(encoding="utf-8") == papers_claims.page()
 
 
 def test_variances_are_found_again():
