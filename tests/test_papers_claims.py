@@ -77,24 +77,34 @@ def test_the_degrees_of_freedom_by_hand():
         (0.567, 0.026, 0.566, 0.022),
         (0.642, 0.020, 0.642, 0.019),
         (0.636, 0.012, 0.634, 0.015),
-        (0.530, 0.0150, 0.5235, 0.0173),  # r is least at s_a² = s_b² - (d/(t · scale))², between the ends
     ],
 )
 def test_the_range_holds_all_numbers_that_print_the_same(printed, equivalent):
     test, rng = papers_claims.components_test(0.2), np.random.default_rng(0)
     range_ = papers_claims.least_correlation(test, *printed, equivalent=equivalent)
     steps = rng.choice([-0.0005, 0, 0.0005], (300, 4)) + rng.uniform(-0.0002, 0.0002, (300, 4))
-    others = np.array([
-        papers_claims.least_correlation(
-            test, *(np.array(printed) + np.clip(step, -0.0005, 0.0005)), equivalent=equivalent
-        ).printed
-        for step in steps
-    ])  # fmt: skip
+    others = np.array(
+        [
+            papers_claims.least_correlation(
+                test, *(np.array(printed) + np.clip(step, -0.0005, 0.0005)), equivalent=equivalent
+            ).printed
+            for step in steps
+        ]
+    )
     assert (others >= range_.low - 1e-4).all()
     assert (others <= range_.high + 1e-12).all()
     assert others.min() == pytest.approx(range_.low, abs=0.02)
     if np.isfinite(range_.high):
         assert others.max() == pytest.approx(range_.high, abs=0.02)
+
+
+def test_the_range_holds_a_least_value_between_the_ends():
+    # With s_b = .0168 and a difference of .0075, r is least at s_a² = s_b² - (.0075 / (t · scale))², and is s_a/s_b.
+    test = papers_claims.components_test(0.2)
+    least = math.sqrt(0.0168**2 - (0.0075 / (stats.t.ppf(0.975, test.df) * test.scale)) ** 2)
+    assert 0.0118 < least < 0.0123
+    found = papers_claims.least_correlation(test, 0.5300, 0.0120, 0.5235, 0.0173)
+    assert found.low == pytest.approx(least / 0.0168, abs=1e-5)
 
 
 def test_no_correlation_shows_what_is_not_there_and_none_equivalence_beyond_the_margin():

@@ -12,9 +12,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from stages.common import scores
-from stages.common.errors import UserError
 from stages.common.params import Compare
-from stages.ttest import bootstrap, comparisons, drawing, power, report, student
+from stages.ttest import bootstrap, comparisons, drawing, report, student
 
 SETTINGS = Compare(pairs="auto", margin=0.01, alpha=0.05)
 CLASSES = ["x", "y", "z"]
@@ -310,63 +309,3 @@ def test_a_draw_is_the_mean_score_of_the_drawn_rows(monkeypatch):
                 wide = runs.loc[name, metric].unstack("seed")[order]
                 expected = np.nanmean((wide * of_seeds[:, draw]).sum(axis=1, skipna=False) / 2)
                 assert table.loc[draw, name] == pytest.approx(expected, rel=1e-12), (metric, name)
-
-
-def test_variances_are_found_again():
-    parts = power.Components(fold=0.03**2, seed=0.01**2, residual=0.02**2)
-    d = power.simulate(parts, 0.05, 300, 200, 1, np.random.default_rng(0))[0]
-    found = power.components(d)
-    for name in ("fold", "seed", "residual"):
-        assert getattr(found, name) == pytest.approx(getattr(parts, name), rel=0.25), name
-    # Fold effects 1 and 3, seed effects 0 and 1, nothing else: variances 2 and ½.
-    by_hand = power.components(np.array([[1.0, 2.0], [3.0, 4.0]]))
-    assert (by_hand.fold, by_hand.seed, by_hand.residual) == pytest.approx((2, 0.5, 0))
-    # Fold means 1.5 and 4.5 (variance 4.5), seed means 2 and 4 (variance 2), residuals ± ½ (1 degree of freedom).
-    by_hand = power.components(np.array([[1.0, 2.0], [3.0, 6.0]]))
-    assert (by_hand.fold, by_hand.seed, by_hand.residual) == pytest.approx((4.5 - 1 / 2, 2 - 1 / 2, 1))
-    assert power.components(np.array([[1.0, -1.0], [-1.0, 1.0]])).fold == 0  # 0 - 4/2 is no variance
-    assert parts.standard_error(5, math.inf) == pytest.approx(math.sqrt(0.03**2 / 5 + 0))
-
-
-def test_power_is_the_noncentral_ts_where_only_folds_vary():
-    parts = power.Components(fold=0.02**2, seed=0.0, residual=0.0)
-    for difference in (0.0, 0.02, 0.04):
-        centre = difference * math.sqrt(5) / 0.02
-        critical = stats.t.ppf(0.975, 4)
-        expected = stats.nct.sf(critical, 4, centre) + stats.nct.cdf(-critical, 4, centre)
-        assert power.power(parts, difference, 5, 3, 0.05)[1] == pytest.approx(expected, abs=0.025)
-
-
-def test_more_seeds_reduce_all_but_the_folds():
-    parts = power.Components(fold=0.0, seed=0.0, residual=0.03**2)
-    few, many = (power.power(parts, 0.02, 10, seeds, 0.05)[1] for seeds in (3, 20))
-    assert few < many
-    only_folds = power.Components(fold=0.03**2, seed=0.0, residual=0.0)
-    few, many = (power.power(only_folds, 0.02, 10, seeds, 0.05)[1] for seeds in (3, 20))
-    assert few == pytest.approx(many, abs=0.03)
-
-
-def test_power_answers_from_a_studys_scores(study_of_scores):
-    text = study_of_scores("self_tv", "cross_tv")
-    assert "Self T+V − Cross T+V" in text
-    assert "5 folds × 3 seeds" in text
-    assert "To see a difference of 1 point\n" in text
-
-
-@pytest.fixture
-def study_of_scores():
-    _, runs = made({"self_tv": 0.1, "cross_tv": 0.0}, 5, 3)
-    return lambda *pair: power.page(runs, [pair], "accuracy", [1.0], 0.05)
-
-
-def test_power_of_one_seed_is_refused(study_of_scores):
-    with pytest.raises(UserError, match=r"at least 2 folds and 2 seeds .* has 5 × 1"):
-        power.components(np.zeros((5, 1)))
-
-
-def test_power_of_an_unknown_variant_is_refused(study):
-    (study.folder / "metrics").mkdir()
-    (study.folder / "metrics/scores.csv").write_text("variant,fold,seed,accuracy\nself_tv,1,1,0.5\n")
-    done = study.stage("ttest.power", "--pair", "self_tv", "gated_tv")
-    assert done.returncode == 1
-    assert done.stderr == "error: --pair must name two variants of metrics/scores.csv, but 'gated_tv' is none of them\n"
