@@ -16,7 +16,6 @@ import pandas as pd
 
 from stages.common import tables
 from stages.ttest import student
-from stages.ttest.power import Components, simulate
 
 SHAPES = ((5, 10), (5, 3), (10, 1))
 DEVIATION, SMALL_DEVIATION = 0.025, 0.005
@@ -50,12 +49,17 @@ def by_variances(
     shares: tuple[float, ...], difference: float, folds: int, seeds: int, deviation: float = DEVIATION
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores of two models [studies, folds, seeds] whose differences have the variances `shares` of `deviation`²."""
-    rng = np.random.default_rng(0)
-    half = Components(**dict(zip(("fold", "seed", "residual"), np.array(shares) * deviation**2 / 2, strict=True)))
-    return (
-        simulate(half, 0.6 + difference, folds, seeds, STUDIES, rng),
-        simulate(half, 0.6, folds, seeds, STUDIES, rng),
+    rng, half = np.random.default_rng(0), np.array(shares) * deviation**2 / 2
+    return simulate(half, 0.6 + difference, folds, seeds, rng), simulate(half, 0.6, folds, seeds, rng)
+
+
+def simulate(variances: np.ndarray, mean: float, folds: int, seeds: int, rng: np.random.Generator) -> np.ndarray:
+    """Scores [studies, folds, seeds] with the variances of a fold, of a seed in all folds alike, and of a run."""
+    shapes = (STUDIES, folds, 1), (STUDIES, 1, seeds), (STUDIES, folds, seeds)
+    fold, seed, run = (
+        np.sqrt(variance) * rng.standard_normal(shape) for variance, shape in zip(variances, shapes, strict=True)
     )
+    return mean + fold + seed + run
 
 
 def trained(random_features: int, folds: int, seeds: int, utterances: int = 400, size: int = 8) -> tuple:

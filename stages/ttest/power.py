@@ -1,167 +1,266 @@
-"""`python -m stages.ttest.power`: how many seeds and folds does a difference of x points need to be seen?
+"""`python -m stages.ttest.power`: would more seeds, folds or data show a difference of x points?
 
-Reads `metrics/scores.csv`. The difference of two models in fold i with seed j is taken as
+The standard error of a mean difference has parts (see `components.py`): runs vary, and so would the folds' means with
+other test utterances (and, where folds leave out speakers or sessions, by more than that: the excess).
 
-    d_ij = difference + fold_i + seed_j + residual_ij,
+    SE² = (τ² + excess) (1/k + q) + σ² / (k r),      k folds, r seeds.
 
-independent normal deviations whose variances are estimated from the study's own runs (two-way random effects without
-replication, method of moments, Searle, Casella & McCulloch 1992, Section 4.5; negative estimates are 0). Studies with
-other numbers of folds and seeds are simulated from these, and the corrected resampled t-test and the t-test over fold
-means are run on each. Only more folds, not more seeds, reduce what the folds contribute. Folds keep their variance
-here however many they are; smaller test parts would raise it, so more folds promise a little more than they hold.
+A study with k' folds, r' seeds and m times the data is planned from the components of one that was run:
+
+* σ² stays, though larger training parts may change it, by how much is not known.
+* τ²/k is the variance of the mean over all test utterances. k' folds of the same corpus test the same utterances, so
+  τ'² = τ² k'/k; m times as many, in m times as many dialogues, vary less, so it is divided by m. The excess likewise.
+* q' = q (k - 1) / (k' - 1): 1/(k' - 1), or more in proportion where the study's n_test/n_train is more.
+
+Power is that of the components test: the estimated variances are drawn from their χ² distributions, and given these the
+test's power is known. The components themselves are estimates, so each number stands between its values at the ends of
+an 80 % interval: see `variances` and `standard_error`.
 """
 
 import argparse
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-from stages.common import cli, params, scores, tables
+from stages.common import tables
 from stages.common.errors import UserError
 from stages.common.scores import SCORES
-from stages.ttest import report, student
+from stages.ttest import report
+from stages.ttest.components import Components
+from stages.ttest.student import ratio
 
-SEEDS, FOLDS = (1, 3, 5, 10, 20, 50), (5, 10, 20)
-STUDIES, SEED = 4000, 0
-"""Simulated studies of each size, and the seed of their random numbers."""
+DATA, FOLDS, SEEDS = (1, 2, 4), (5, 10), (3, 5, 10, 20)
+DRAWS, SEED = 4000, 0
+"""Of the estimated variances of a planned study, and the seed of their random numbers."""
 ENOUGH_POWER = 0.8
 """The power that is usually asked for."""
+FEW_RUNS = 0.1
+"""More seeds are worth their time while the runs' part of SE² is this share or more."""
+LEVEL = 0.8
+"""Of the intervals of what is estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Components:
-    """Variances of a difference's parts, in score² (a score is 0 to 1)."""
+class Plan:
+    """The size of a study."""
 
-    fold: float
-    seed: float
-    residual: float
-
-    def standard_error(self, folds: int, seeds: float) -> float:
-        """Of the mean difference over `folds` and `seeds`; seeds may be infinite."""
-        return float(np.sqrt(self.fold / folds + self.seed / seeds + self.residual / (folds * seeds)))
+    folds: int
+    seeds: int
+    data: int = 1
+    """How many times as much as the study had that was run."""
 
 
-def components(d: np.ndarray) -> Components:
-    """Estimate the variances from differences [folds, seeds].
+def variances(study: Components, *, with_excess: bool) -> np.ndarray:
+    """τ², the excess (0 unless counted) and σ², [3 parts, 3]: estimate and ends of its interval, in score².
+
+    A mean square s² with ν degrees of freedom estimates what lies within ν s² / χ²_ν. σ² is one. τ² and the excess are
+    one less what the runs (and the utterances) add to it, which is taken as known. What the runs add to the utterances'
+    is at most about σ²/r, where each run fails on utterances of its own, and is taken to be that.
+    """
+    from_runs = study.runs / study.seeds
+    known = study.utterances + from_runs
+    excess = _less(study.excess + known, known, study.folds - 1) if with_excess else (0.0, 0.0, 0.0)
+    return np.array(
+        [
+            _less(known, from_runs, study.units - 1),
+            excess,
+            _less(study.runs, 0.0, study.folds * (study.seeds - 1)),
+        ]
+    )
+
+
+def _less(mean_square: float, known: float, df: int) -> tuple[float, float, float]:
+    """What a mean square estimates, less what is known of it, and the ends of its interval; none below 0."""
+    low, high = mean_square * df / stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], df)
+    return max(0.0, mean_square - known), max(0.0, float(low) - known), max(0.0, float(high) - known)
+
+
+def weights(study: Components, plan: Plan, q: float) -> np.ndarray:
+    """Those [3] with which the study's variances make the SE² of a planned one; `q`: the study's."""
+    shared = (1 / plan.folds + q * (study.folds - 1) / (plan.folds - 1)) * plan.folds / (study.folds * plan.data)
+    return np.array([shared, shared, 1 / (plan.folds * plan.seeds)])
+
+
+def degrees_of_freedom(study: Components, plan: Plan) -> np.ndarray:
+    """Those [3] with which a planned study will estimate its parts."""
+    return np.array([study.units * plan.data - 1, plan.folds - 1, plan.folds * (plan.seeds - 1)])
+
+
+def standard_error(parts: np.ndarray) -> tuple[float, float, float]:
+    """SE and the ends of its interval, of the parts of SE² [3 parts, 3] with those of theirs.
+
+    The distances of the ends from the estimate add up as squares (Graybill & Wang 1980).
+    """
+    estimate, low, high = parts.T
+    total = estimate.sum()
+    below, above = (np.sqrt(((end - estimate) ** 2).sum()) for end in (low, high))
+    return math.sqrt(total), math.sqrt(max(0.0, total - below)), math.sqrt(total + above)
+
+
+def power(parts: np.ndarray, dfs: np.ndarray, differences: np.ndarray, alpha: float) -> np.ndarray:
+    """Probability that the components test has P < alpha, for each true difference.
+
+    Without Holm's correction, which asks more of each pair of a family.
+
+    Parameters
+    ----------
+    parts, dfs: of the true SE² [3], and the degrees of freedom with which a study estimates them.
+    differences: of the two models, in score.
+    """
+    if parts.sum() == 0:
+        return np.where(differences == 0, 0.0, 1.0)  # the study is sure of it
+    estimates = parts * np.random.default_rng(SEED).chisquare(dfs, (DRAWS, len(dfs))) / dfs  # (DRAWS, 3)
+    df = estimates.sum(axis=-1) ** 2 / (estimates**2 / dfs).sum(axis=-1)  # Satterthwaite's
+    needed = stats.t.ppf(1 - alpha / 2, df) * np.sqrt(estimates.sum(axis=-1) / parts.sum())  # in true standard errors
+    centre = np.asarray(differences)[..., None] / np.sqrt(parts.sum())
+    return (stats.norm.sf(needed - centre) + stats.norm.cdf(-needed - centre)).mean(axis=-1)
+
+
+def power_with_range(
+    study: Components, plan: Plan, differences: np.ndarray, *, q: float, alpha: float, with_excess: bool
+) -> np.ndarray:
+    """Power of a planned study [3, differences]: as estimated, and where SE is at the upper and at the lower end."""
+    parts = variances(study, with_excess=with_excess) * weights(study, plan, q)[:, None]
+    error, low, high = standard_error(parts)
+    # With c times the SE the chance to see a difference is that to see the difference / c.
+    factors = np.array([1, error / high, error / low]) if error else np.ones(3)
+    scaled = np.asarray(differences) * factors[:, None]
+    return power(parts[:, 0], degrees_of_freedom(study, plan), scaled, alpha)
+
+
+def advice(parts: np.ndarray) -> str:
+    """The rule, in words, for parts of SE² [3]."""
+    runs, total = parts[-1], parts.sum()
+    return "more seeds help" if runs > 0 and runs >= FEW_RUNS * total else "stop adding seeds: add folds or data"
+
+
+def page(
+    components: dict[tuple[str, str], Components],
+    *,
+    q: float,
+    metric_label: str,
+    points: list[float],
+    alpha: float,
+    with_excess: bool,
+) -> str:
+    """The answer as Markdown.
+
+    Parameters
+    ----------
+    components: of each pair of variants, all of one study.
+    q: the study's correction.
+    metric_label: for the title.
+    points: differences to see, in points: a hundredth of the score.
+    with_excess: as for `Components.test`.
 
     Raises
     ------
     UserError
-        With fewer than two folds or two seeds, which cannot tell them apart.
+        If the study has fewer than two folds, seeds or units, which cannot tell the parts apart.
     """
-    k, r = d.shape
-    if min(k, r) < 2:
-        raise UserError(f"power needs at least 2 folds and 2 seeds to tell their variances apart, but has {k} × {r}")
-    fold, seed = d.mean(axis=1, keepdims=True), d.mean(axis=0, keepdims=True)
-    residual = float(((d - fold - seed + d.mean()) ** 2).sum() / ((k - 1) * (r - 1)))
-    return Components(
-        fold=max(0.0, float(fold.var(ddof=1)) - residual / r),
-        seed=max(0.0, float(seed.var(ddof=1)) - residual / k),
-        residual=residual,
-    )
-
-
-def simulate(
-    parts: Components, difference: float, folds: int, seeds: int, studies: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Differences [studies, folds, seeds] of simulated studies."""
-    draw = rng.standard_normal
-    return (
-        difference
-        + np.sqrt(parts.fold) * draw((studies, folds, 1))
-        + np.sqrt(parts.seed) * draw((studies, 1, seeds))
-        + np.sqrt(parts.residual) * draw((studies, folds, seeds))
-    )
-
-
-def power(parts: Components, difference: float, folds: int, seeds: int, alpha: float) -> tuple[float, float]:
-    """Share of simulated studies in which the corrected t-test, and the t-test over fold means, has p < alpha.
-
-    Without Holm's correction, which asks more of each pair of a family.
-    """
-    d = simulate(parts, difference, folds, seeds, STUDIES, np.random.default_rng(SEED))
-    tests = (student.corrected(d, student.correction(folds, 0.0)), student.fold_means(d))
-    corrected, fold_means = (float((test.p < alpha).mean()) for test in tests)
-    return corrected, fold_means
-
-
-def main() -> None:
-    """Print the variances of each pair and the power of studies of several sizes."""
-    parser = argparse.ArgumentParser(prog="python -m stages.ttest.power", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--pair", nargs=2, metavar=("A", "B"), help="two variants; default: the mean of compare.pairs")
-    parser.add_argument("--metric", choices=SCORES, default="accuracy")
-    parser.add_argument("--points", nargs="+", type=float, default=[1.0, 2.0, 5.0], help="differences to see")
-    options = parser.parse_args()
-    config = params.load()
-    pairs = [tuple(options.pair)] if options.pair else config.pairs
-    runs = scores.read([options.metric])
-    for name in sorted({name for pair in pairs for name in pair} - set(runs["variant"])):
-        raise UserError(f"--pair must name two variants of {scores.FILE}, but {name!r} is none of them")
-    if not pairs:
-        raise UserError("the study has no pair of variants to compare: see compare.pairs in params.yaml")
-    print(page(runs, pairs, options.metric, options.points, config.compare.alpha), end="")
-
-
-def page(runs: pd.DataFrame, pairs: list[tuple[str, str]], metric: str, points: list[float], alpha: float) -> str:
-    """The answer as Markdown."""
-    wide = runs.pivot(index=["fold", "seed"], columns="variant", values=metric)
-    parts = {(a, b): components((wide[a] - wide[b]).unstack("seed").to_numpy()) for a, b in pairs}
-    mean = Components(
-        **{name: float(np.mean([getattr(p, name) for p in parts.values()])) for name in ("fold", "seed", "residual")}
-    )
-    folds, seeds = (runs[name].nunique() for name in ("fold", "seed"))
+    for study in components.values():
+        if min(study.folds, study.seeds, study.units) < 2:
+            raise UserError(
+                "power needs at least 2 folds, 2 seeds and 2 dialogues, speakers or utterances, but the study has "
+                f"{study.folds}, {study.seeds} and {study.units}"
+            )
+    shapes = sorted({f"{study.folds} folds × {study.seeds} seeds" for study in components.values()})
     sections = [
-        f"# Power: {SCORES[metric]}\n\nStandard deviations of a difference's parts, in points, from {folds} folds × "
-        f"{seeds} seeds; what they make the standard error of the mean difference; and what is left of it with "
-        "unlimited seeds, which only more folds reduce. With so few folds and seeds each is a rough estimate. The "
-        "corrected test is stricter: for what folds share, its standard error keeps s √q, however many the seeds.",
-        tables.markdown(pd.DataFrame([_parts(report.pair(*pair), p, folds, seeds) for pair, p in parts.items()])),
+        f"# Power: {metric_label}\n\n{TEXT.format(shape=', '.join(shapes), level=f'{100 * LEVEL:g} %', few=FEW_RUNS)}",
+        tables.markdown(
+            pd.DataFrame([_now(report.pair(*pair), study, q, with_excess) for pair, study in components.items()])
+        ),
+        POWER_TEXT.format(alpha=alpha, enough=tables.fraction(ENOUGH_POWER)),
     ]
-    if len(pairs) > 1:
-        sections[-1] += tables.markdown(pd.DataFrame([_parts("**mean**", mean, folds, seeds)])).split("\n", 2)[2]
-        sections.append("The mean's variances are used below.")
-    for difference in points:
-        sections += [
-            f"## To see a difference of {report.points(difference / 100)}\n\nShare of {STUDIES:,} simulated studies "
-            f"with P < {alpha:g}: corrected resampled t / t over fold means. Last: the fewest of these seeds that see "
-            f"it in {100 * ENOUGH_POWER:g} % of the studies",
-            tables.markdown(_sizes(mean, difference / 100, alpha)),
-        ]
+    for pair, study in components.items():
+        by_difference = _plans(study, points, q=q, alpha=alpha, with_excess=with_excess)
+        for value, table in zip(points, by_difference, strict=True):
+            sections += [
+                f"## {report.pair(*pair)}: to see {value:g} point{'' if value == 1 else 's'}",
+                tables.markdown(table),
+            ]
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
 
 
-def _parts(name: str, parts: Components, folds: int, seeds: int) -> dict[str, str]:
-    values = {
-        "Fold": np.sqrt(parts.fold),
-        "Seed": np.sqrt(parts.seed),
-        "Residual": np.sqrt(parts.residual),
-        "Standard error": parts.standard_error(folds, seeds),
-        "Unlimited seeds": parts.standard_error(folds, np.inf),
+TEXT = """What the standard error (SE) of the mean difference is made of, from {shape}, in points; {level} intervals in
+brackets. *Runs*: standard deviation of a run around its fold's mean. *Utterances*: of a fold's mean, by other test
+utterances; 0 where runs explain all. *Runs' share*: of SE². More seeds reduce this share alone; the rest needs more
+data, or, for a little, more folds: stop adding seeds when the share is below {few}."""
+
+POWER_TEXT = """Below: the probability that the components test has P < {alpha:g}, before Holm's correction, which asks
+more of each pair. In brackets: where SE is at the ends of its interval. *Data*: times as many utterances in times as
+many dialogues; runs are taken to vary as before. Last: the fewest of these seeds with a power of {enough} or more."""
+
+
+def _now(name: str, study: Components, q: float, with_excess: bool) -> dict[str, str]:
+    """A row of what makes the standard error of the study as it is."""
+    found = variances(study, with_excess=with_excess)
+    parts = found * weights(study, Plan(folds=study.folds, seeds=study.seeds), q)[:, None]
+    utterances, excess, runs = map(_deviation, np.sqrt(found))
+    return {
+        "Models": name,
+        "Runs": runs,
+        "Utterances": utterances,
+        **({"Folds' excess": excess} if with_excess else {}),
+        "SE": _deviation(standard_error(parts)),
+        "Runs' share": tables.fraction(float(ratio(parts[-1, 0], parts[:, 0].sum()))),
+        "So": advice(parts[:, 0]),
     }
-    return {"Models": name} | {title: f"{100 * value:.2f}" for title, value in values.items()}
 
 
-def _sizes(parts: Components, difference: float, alpha: float) -> pd.DataFrame:
-    """A row a number of folds, a column a number of seeds."""
-    rows = []
-    for folds in FOLDS:
-        cells = [power(parts, difference, folds, seeds, alpha) for seeds in SEEDS]
-        rows.append(
-            {"Folds": folds}
-            | {
-                f"{seeds} seed{'s' if seeds > 1 else ''}": f"{tables.fraction(corrected)} / {tables.fraction(means)}"
-                for seeds, (corrected, means) in zip(SEEDS, cells, strict=True)
-            }
-            | {"Seeds needed": " / ".join(_needed(powers) for powers in zip(*cells, strict=True))}
-        )
-    return pd.DataFrame(rows)
+def _deviation(with_ends: Iterable[float]) -> str:
+    """A standard deviation and the ends of its interval, in points."""
+    value, low, high = (f"{100 * each:.2f}" if each else "0" for each in with_ends)
+    return value if high == "0" else f"{value} ({low} to {high})"
 
 
-def _needed(powers: tuple[float, ...]) -> str:
+def _plans(study: Components, points: list[float], **settings: float) -> list[pd.DataFrame]:
+    """A table for each difference: a row an amount of data and a number of folds, a column a number of seeds."""
+    rows: list[list[dict]] = [[] for _ in points]
+    for data in DATA:
+        for folds in FOLDS:
+            plans = [Plan(folds=folds, seeds=seeds, data=data) for seeds in SEEDS]
+            cells = [power_with_range(study, plan, np.array(points) / 100, **settings) for plan in plans]
+            for number, of_difference in enumerate(rows):
+                powers = [cell[:, number] for cell in cells]
+                of_difference.append(
+                    {"Data": f"× {data}", "Folds": folds}
+                    | {f"{seeds} seeds": _cell(*three) for seeds, three in zip(SEEDS, powers, strict=True)}
+                    | {"Fewest seeds": fewest([three[0] for three in powers])}
+                )
+    return [pd.DataFrame(table) for table in rows]
+
+
+def _cell(value: float, low: float, high: float) -> str:
+    return f"{tables.fraction(value)} ({tables.fraction(low)} to {tables.fraction(high)})"
+
+
+def fewest(powers: list[float]) -> str:
     """The fewest of SEEDS with enough power."""
-    return next((str(seeds) for seeds, share in zip(SEEDS, powers, strict=True) if share >= ENOUGH_POWER), "none")
+    return next((str(seeds) for seeds, value in zip(SEEDS, powers, strict=True) if value >= ENOUGH_POWER), "none")
 
 
-if __name__ == "__main__":
-    cli.run(main)
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """The command's options: pair (a list, or None for all of compare.pairs), metric and points."""
+    parser = argparse.ArgumentParser(prog="python -m stages.ttest.power", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "--pair",
+        nargs=2,
+        action="append",
+        metavar=("A", "B"),
+        help="two variants; may be repeated; default: all of compare.pairs",
+    )
+    parser.add_argument("--metric", choices=SCORES, default="accuracy")
+    parser.add_argument("--points", nargs="+", type=_points, default=[1.0, 2.0, 5.0], help="differences to see")
+    return parser.parse_args(words)
+
+
+def _points(word: str) -> float:
+    value = float(word)
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 100, but is {word}")
+    return value
