@@ -13,10 +13,12 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from stages.common import figures, params, scores, variants
+from stages.common import figures, metrics, params, scores, variants
 from stages.confusion import __main__ as confusion
 from stages.confusion import drawing
+from stages.ttest import comparisons
 from stages.ttest import drawing as ttest_drawing
+from stages.ttest.verdict import Verdict
 
 CLASSES = ["angry", "excited", "happy", "sad", "frustrated", "surprise", "neutral"]
 LONG = [f"{a}-{b}-disappointed" for a in "abcdef" for b in ("hardly", "very", "pleasantly", "not", "overwhelmingly")]
@@ -39,15 +41,16 @@ def made(names: list[str], classes: list[str], folds: int, seeds: int, untested:
     return pd.concat(parts, ignore_index=True)
 
 
-def differences(names: list[str]) -> pd.DataFrame:
-    """What the figure of the tests needs of their table, for all pairs."""
-    verdicts = ["undecided", "A better", "equivalent", "B better, equivalent"]
+def differences(pairs: list[tuple[str, str]]) -> pd.DataFrame:
+    """What the figures of the tests need of their table."""
+    verdicts = [Verdict(), Verdict("a"), Verdict(None, True), Verdict("b", True)]
+    columns = ["a", "b", "score", "test", "difference", "low", "high", "p_holm", "verdict"]
     rows = [
-        {"a": a, "b": b, "score": score, "difference": 0.01 * i, "low": -0.02, "high": 0.03, "verdict": verdicts[i % 4]}
-        for i, (a, b) in enumerate(variants.pairs(names))
-        for score in scores.SCORES
+        (a, b, score, comparisons.COMPONENTS, 0.01 * i, -0.02, 0.03, 0.04, verdicts[i % 4])
+        for i, (a, b) in enumerate(pairs)
+        for score in metrics.PAPERS
     ]
-    return pd.DataFrame(rows, columns=["a", "b", "score", "difference", "low", "high", "verdict"])
+    return pd.DataFrame(rows, columns=columns)
 
 
 def recall_figure(predictions: pd.DataFrame, classes: list[str] = CLASSES, letters: str = "tva") -> Figure:
@@ -222,7 +225,7 @@ def test_colours_of_confusion_matrices_darken_with_the_share():
 @pytest.mark.parametrize("folds", [1, 2, 5, 10, 24])
 def test_folds_are_told_apart_by_more_than_their_colour(folds):
     runs = scores.run_scores(made(["self_tv", "cross_tv"], CLASSES, folds, 1), CLASSES)
-    figure = ttest_drawing.runs(runs, ["self_tv", "cross_tv"], "made up")
+    figure = ttest_drawing.runs(runs, ["self_tv", "cross_tv"], list(metrics.PAPERS), "made up")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         *(f"fold {fold}" for fold in range(1, folds + 1)),
         "mean",
@@ -231,7 +234,7 @@ def test_folds_are_told_apart_by_more_than_their_colour(folds):
     colours = [to_hex(handle.get_facecolor()[0]) for handle in figure.legends[0].legend_handles[:-1]]
     assert len(set(colours)) == folds
     assert len(set(shapes)) == min(folds, 10)
-    for axis, metric in zip(figure.axes, scores.SCORES, strict=True):
+    for axis, metric in zip(figure.axes, metrics.PAPERS, strict=True):
         *marks, means = axis.collections
         heights = [mark.get_offsets()[:, 1] for mark in marks]
         assert (np.diff(heights, axis=0) > 0).all()
@@ -255,13 +258,14 @@ def test_nothing_touches_the_edge_and_the_default_fits_a_page(shape, tmp_path):
     names, classes, folds, seeds = SHAPES[shape]
     predictions = made(names, classes, folds, seeds)
     runs = scores.run_scores(predictions, classes)
-    table = differences(names)
+    table, every = differences(variants.pairs(names)), differences(list(itertools.combinations(names, 2)))
     matrices = confusion.confusion_matrices(predictions, names[:2], classes)
     for figure in (
         recall_figure(predictions, classes),
         drawing.confusion(matrices, classes, "a study"),
-        ttest_drawing.runs(runs, names, "made up"),
+        ttest_drawing.runs(runs, names, list(metrics.PAPERS), "made up"),
         ttest_drawing.differences(table, SETTINGS, "made up"),
+        ttest_drawing.matrix(every, names, "accuracy", "made up"),
     ):
         image = pixels(figure, tmp_path / "figure.png")
         rows, columns, _ = np.nonzero(image < 1)
@@ -273,7 +277,7 @@ def test_nothing_touches_the_edge_and_the_default_fits_a_page(shape, tmp_path):
 
 
 def test_verdicts_look_like_no_model():
-    figure = ttest_drawing.differences(differences(DEFAULT), SETTINGS, "made up")
+    figure = ttest_drawing.differences(differences(variants.pairs(DEFAULT)), SETTINGS, "made up")
     looks = [(line.get_color(), line.get_marker()) for line in figure.legends[0].legend_handles[:-1]]
     assert len(set(looks)) == len(looks) == 3
     assert not set(looks) & {variants.look(name) for name in variants.FUSIONS}
@@ -288,8 +292,9 @@ def test_drawing_twice_gives_the_same_bytes(tmp_path):
     for draw in (
         lambda: recall_figure(predictions),
         lambda: drawing.confusion(matrices, CLASSES, "a study"),
-        lambda: ttest_drawing.runs(runs, ["self_tv", "cross_tv"], "made up"),
-        lambda: ttest_drawing.differences(differences(DEFAULT), SETTINGS, "made up"),
+        lambda: ttest_drawing.runs(runs, ["self_tv", "cross_tv"], list(metrics.PAPERS), "made up"),
+        lambda: ttest_drawing.differences(differences(variants.pairs(DEFAULT)), SETTINGS, "made up"),
+        lambda: ttest_drawing.matrix(differences([("self_tv", "cross_tv")]), ["self_tv", "cross_tv"], "accuracy", "s"),
     ):
         for name in ("one.png", "other.png"):
             figures.save(draw(), tmp_path / name)

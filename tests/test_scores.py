@@ -160,7 +160,7 @@ def test_tables_of_other_modalities_follow_the_order_of_their_letters():
 
 
 def test_a_table_without_a_variant_says_so():
-    runs = pd.DataFrame([("crossself_tv", 1, 1, 0.5, 0.5)], columns=["variant", "fold", "seed", *scores.SCORES])
+    runs = pd.DataFrame([("crossself_tv", 1, 1, 0.5, 0.5)], columns=["variant", "fold", "seed", *metrics.PAPERS])
     table = papers_tables.arrange(papers_tables.summarise(runs), 1, None, "tv")
     expected = "# Table 1: Scores by modality and model\n\nNo variant of the study stands in this table.\n"
     assert papers_tables.as_markdown(table, 1, "made up") == expected

@@ -92,13 +92,16 @@ def matrix(table: pd.DataFrame, names: list[str], metric: str, corpus: str) -> F
     size = 0.62 * count
     figure = Figure(figsize=(size + edge + 1.6, size + edge + 1.5), layout="constrained")
     axis, largest = figure.subplots(), max(0.01, rows["difference"].abs().max())
-    values = np.full((count, count), np.nan)
+    values, texts = np.full((count, count), np.nan), {}
     for row in rows.itertuples():
         a, b = names.index(row.a), names.index(row.b)
         for i, j, own, verdict in ((a, b, 1, row.verdict), (b, a, -1, row.verdict.mirrored)):
             values[i, j] = 100 * sign * own * row.difference
-            _cell(axis, i, j, own * row.difference, row.p_holm, verdict, abs(row.difference) / largest)
+            texts[i, j] = _text(own * row.difference, row.p_holm, verdict)
     image = axis.imshow(values, cmap="PuOr", vmin=-100 * largest, vmax=100 * largest)
+    for (i, j), text in texts.items():
+        colour = figures.text_colour(image.to_rgba(values[i, j]))
+        axis.text(j, i, text, ha="center", va="center", size=7, color=colour)
     axis.set(xticks=range(count), yticks=range(count), yticklabels=titles)
     axis.set_xticks(range(count), titles, rotation=90)
     axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
@@ -109,11 +112,10 @@ def matrix(table: pd.DataFrame, names: list[str], metric: str, corpus: str) -> F
     return figure
 
 
-def _cell(axis: Axes, i: int, j: int, difference: float, p: float, verdict: Verdict, share: float) -> None:
+def _text(difference: float, p: float, verdict: Verdict) -> str:
     """A cell's text: the difference, its P and the verdict's signs."""
     signs = {"a": "▲", "b": "▼", None: ""}[verdict.better] + "=" * verdict.equivalent
-    text = "\n".join(filter(None, (signed(difference), p_value(p), signs)))
-    axis.text(j, i, text, ha="center", va="center", size=7, color="white" if share > 0.6 else "black")
+    return "\n".join(filter(None, (signed(difference), p_value(p), signs)))
 
 
 def _look(verdict: Verdict) -> str:

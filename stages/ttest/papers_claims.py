@@ -19,7 +19,7 @@ from scipy import optimize, stats
 
 from stages.aggregate import papers_tables
 from stages.common import tables, variants
-from stages.common.scores import SCORES
+from stages.common.metrics import METRICS, PAPERS
 from stages.ttest import student
 from stages.ttest.components import Components
 from stages.ttest.student import Student
@@ -61,7 +61,7 @@ def claims() -> list[Claim]:
     starred = {("ta", "balanced_accuracy"), ("ta", "accuracy"), ("tva", "balanced_accuracy")}
     table_1 = [
         ("1", modalities, "self", "cross", metric, "better" if (modalities, metric) in starred else "comparable")
-        for modalities, metric in product(("tv", "ta", "va", "tva"), SCORES)
+        for modalities, metric in product(("tv", "ta", "va", "tva"), PAPERS)
     ]
     table_2 = [
         ("2", "tva", a, b, metric, says)
@@ -72,7 +72,7 @@ def claims() -> list[Claim]:
                 ("cross", "cross_nosp", "higher"),
                 ("crossself", "self", "comparable"),
             ],
-            SCORES,
+            PAPERS,
         )
         if not (b == "cross_nosp" and a == "self_nosp" and metric == "accuracy")  # nothing is said of that one
     ]
@@ -245,7 +245,7 @@ def _row(claim: Claim, published: pd.DataFrame) -> dict[str, str]:
     return {
         "Table": claim.table,
         "Models": f"{_label(claim.a)} − {_label(claim.b)}, {variants.combination_label(claim.modalities)}",
-        "Metric": SCORES[claim.metric].split()[0],
+        "Metric": METRICS[claim.metric].label.split()[0],
         "Printed": f"{tables.mean_std(*printed[:2])}, {tables.mean_std(*printed[2:])}",
         "The paper says": {"better": "better (star)", "higher": "higher (not tested)"}.get(claim.says, claim.says),
         "Unpaired P": f"{tables.p_value(p.printed)} ({tables.p_value(p.low)} to {tables.p_value(p.high)})",
@@ -265,12 +265,12 @@ def _printed(claim: Claim, published: pd.DataFrame) -> tuple[float, float, float
 def _twice(published: pd.DataFrame) -> str:
     """The cells that both tables print, where they differ."""
     lines = []
-    for metric, fusion in product(SCORES, ("cross", "self")):
+    for metric, fusion in product(PAPERS, ("cross", "self")):
         first, second = (published.loc[(table, "tva", fusion, metric)] for table in ("1", "2"))
         cells = [tables.mean_std(cell.paper_mean, cell.paper_std) for cell in (first, second)]
         if cells[0] != cells[1]:
             lines.append(
-                f"Table 1 and Table 2 print {_label(fusion)}, T+V+A, {SCORES[metric].split()[0]} differently: "
+                f"Table 1 and Table 2 print {_label(fusion)}, T+V+A, {METRICS[metric].label.split()[0]} differently: "
                 f"{cells[0]} and {cells[1]}.\n"
             )
     return "".join(lines)

@@ -26,12 +26,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from stages.common import tables
+from stages.common import cli, tables
 from stages.common.errors import UserError
-from stages.common.scores import SCORES
+from stages.common.metrics import METRICS
 from stages.ttest import report
+from stages.ttest.comparisons import Differences
 from stages.ttest.components import Components
 from stages.ttest.student import ratio
+from stages.ttest.study import read
 
 DATA, FOLDS, SEEDS = (1, 2, 4), (5, 10), (3, 5, 10, 20)
 DRAWS, SEED = 4000, 0
@@ -244,9 +246,33 @@ def fewest(powers: list[float]) -> str:
     return next((str(seeds) for seeds, value in zip(SEEDS, powers, strict=True) if value >= ENOUGH_POWER), "none")
 
 
+def main() -> None:
+    """Print the parts of each pair's difference and the power of studies of several sizes."""
+    options, own = arguments(), read()
+    pairs = [tuple(pair) for pair in options.pair or own.config.pairs]
+    for name in sorted({name for pair in pairs for name in pair} - set(own.answers.variants)):
+        raise UserError(f"--pair must name two variants of the study, but {name!r} is none of them")
+    if not pairs:
+        raise UserError("the study has no pair of variants to compare: see compare.pairs in params.yaml")
+    if own.design.repeats > 1:
+        raise UserError("power follows the components test, which is for split.repeats of 1, but there are more")
+    found = Differences(own.answers, options.metric, own.design.numbers(own.answers.utterance_id))
+    print(
+        page(
+            {pair: found.components(*pair) for pair in pairs},
+            q=own.design.correction(len(own.answers.folds)),
+            metric_label=METRICS[options.metric].label,
+            points=options.points,
+            alpha=own.config.compare.alpha,
+            with_excess=own.design.left_out is not None,
+        ),
+        end="",
+    )
+
+
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     """The command's options: pair (a list, or None for all of compare.pairs), metric and points."""
-    parser = argparse.ArgumentParser(prog="python -m stages.ttest.power", description=__doc__.split("\n\n")[0])
+    parser = cli.ArgumentParser(prog="python -m stages.ttest.power", description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "--pair",
         nargs=2,
@@ -254,7 +280,8 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         metavar=("A", "B"),
         help="two variants; may be repeated; default: all of compare.pairs",
     )
-    parser.add_argument("--metric", choices=SCORES, default="accuracy")
+    sums = [name for name, metric in METRICS.items() if metric.is_sum]
+    parser.add_argument("--metric", choices=sums, default="accuracy")
     parser.add_argument("--points", nargs="+", type=_points, default=[1.0, 2.0, 5.0], help="differences to see")
     return parser.parse_args(words)
 
@@ -264,3 +291,7 @@ def _points(word: str) -> float:
     if not 0 < value <= 100:
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 100, but is {word}")
     return value
+
+
+if __name__ == "__main__":
+    cli.run(main)
