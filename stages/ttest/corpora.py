@@ -167,7 +167,7 @@ def random_effects(difference: np.ndarray, se: np.ndarray) -> tuple[dict[str, fl
 
 
 def prediction(mean: Student, tau2: float, k: int) -> tuple[float, float]:
-    """The interval of a new corpus's difference, t on k - 2 degrees of freedom (Higgins et al. 2009, Section 4.1)."""
+    """The interval of a new corpus's difference, t on k - 2 degrees of freedom (Higgins et al. 2009)."""
     if k < 3:
         return np.nan, np.nan
     width = stats.t.ppf((1 + LEVEL) / 2, k - 2) * np.sqrt(tau2 + mean.scale**2)
@@ -217,7 +217,7 @@ def _combined(rows: pd.DataFrame) -> pd.DataFrame:
             "Difference": [_interval(row.difference, row.low, row.high) for row in rows.itertuples()],
             "P": map(tables.p_value, rows["p"]),
             "P (Holm)": map(tables.p_value, rows["p_holm"]),
-            "Q": [f"{row.q:.2f} (P = {tables.p_value(row.p_q)})" for row in rows.itertuples()],
+            "Q": [f"{row.q:.2f} ({_p(row.p_q)})" for row in rows.itertuples()],
             "I²": [f"{100 * i2:.0f} %" for i2 in rows["i2"]],
             "τ": [f"{100 * tau:.1f}" for tau in rows["tau"]],
             "A new corpus": [_ends(row.prediction_low, row.prediction_high) for row in rows.itertuples()],
@@ -236,6 +236,10 @@ def _members(rows: pd.DataFrame) -> pd.DataFrame:
             "Weight": [f"{100 * weight:.0f} %" for weight in rows["weight"]],
         }
     )
+
+
+def _p(p: float) -> str:
+    return f"P {'' if p < 0.001 else '= '}{tables.p_value(p)}"
 
 
 def _interval(difference: float, low: float, high: float) -> str:
