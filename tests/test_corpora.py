@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import math
+import re
 import sys
 
 import matplotlib.image
@@ -229,7 +230,7 @@ def test_recalls_are_combined_on_demand(tmp_path, monkeypatch, capsys):
     folders = [write(tmp_path / name, *rows) for name in "pq"]
     run(monkeypatch, *folders)
     text = capsys.readouterr().out
-    assert [line for line in text.splitlines() if line.startswith("##")] == ["## UWA (accuracy)", "## macro_f1"]
+    assert [line for line in text.splitlines() if line.startswith("##")] == ["## UWA (accuracy)", "## Macro F1"]
     run(monkeypatch, *folders, "--score", "recall_a | b $c$", "--score", "accuracy", "--out", tmp_path / "out")
     assert pd.read_csv(tmp_path / "out" / "corpora.csv")["score"].tolist() == ["recall_a | b $c$", "accuracy"]
     with pytest.raises(UserError, match=r"--score must be one of accuracy, recall_a \| b \$c\$, macro_f1, but is 'f1'"):
@@ -303,15 +304,15 @@ def test_fewer_than_two_studies_of_a_pair(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("difference", "inf", "difference must be a number from -1e+06 to 1e+06, as se is above 0, but is 'inf'"),
-        ("difference", "", "difference must be a number from -1e+06 to 1e+06, as se is above 0, but is ''"),
+        ("difference", "inf", "difference must be a number from -1e+09 to 1e+09, as se is above 0, but is 'inf'"),
+        ("difference", "", "difference must be a number from -1e+09 to 1e+09, as se is above 0, but is ''"),
         ("difference", "1_0", "difference must be a number"),
-        ("se", "-0.01", "se must be a number from 0 to 1e+06, or empty, but is '-0.01'"),
+        ("se", "-0.01", "se must be a number from 0 to 1e+09, or empty, but is '-0.01'"),
         ("se", "nan", "se must be a number"),
         ("se", "1e999", "se must be a number"),
-        ("df", "0.5", "df must be a number from 1 to 1e+06, as se is above 0, but is '0.5'"),
+        ("df", "0.5", "df must be a number from 1 to 1e+09, as se is above 0, but is '0.5'"),
         ("df", "", "df must be a number"),
-        ("folds", "2.5", "folds must be a whole number from 0 to 1e+06, but is '2.5'"),
+        ("folds", "2.5", "folds must be a whole number from 0 to 1e+09, but is '2.5'"),
         ("seeds", "-1", "seeds must be a whole number"),
         ("a", "", "a must be 1 to 80 letters, digits and _, but is ''"),
         ("a", "x\ny", "a must be 1 to 80 letters"),
@@ -360,7 +361,7 @@ def test_a_file_that_breaks_a_rule(tmp_path):
 
 CELLS = st.one_of(
     st.sampled_from(
-        ["", "nan", "inf", "-inf", "0", "-0.0", "1e-320", "1e-13", "1e308", "1e6", "-1e6", "1_0", "٣", " 1", '"']
+        ["", "nan", "inf", "-inf", "0", "-0.0", "1e-320", "1e-13", "1e308", "1e9", "-1e9", "1_0", "٣", " 1", '"']
     ),
     st.floats(allow_nan=True).map(str),
     st.floats(-1, 1).map(str),
@@ -506,3 +507,21 @@ def test_names_are_no_mathematics(tmp_path):
     figures.save(figure, tmp_path / "forest.png")  # `$\such$` would be an error of matplotlib's
     shown = [text.get_text().replace(r"\$", "$") for text in figure.axes[0].get_yticklabels()]
     assert shown[:3] == [r"$\such$", "5 $", "$_$"]
+
+
+def test_scores_in_another_unit_have_an_axis_of_their_own(tmp_path):
+    scores = ("accuracy", "brier_score", "negative_log_likelihood")
+    (table, members), _ = made(tmp_path, 3, [PAIR], scores)
+    large = members["score"] == "negative_log_likelihood"
+    for frame, own in ((table, table["score"] == "negative_log_likelihood"), (members, large)):
+        frame.loc[own, ["difference", "se", "low", "high"]] *= 50
+    one, same, other = forest.draw(table, members, corpora.LEVEL).axes
+    assert one.get_xlim() == same.get_xlim()
+    assert np.diff(other.get_xlim()) > 5 * np.diff(one.get_xlim())
+    titles = [axis.get_title().partition("\n")[2] for axis in (one, same, other)]
+    assert titles == [
+        "UWA (accuracy)",
+        "Brier score; the lower the better",
+        "Negative log-likelihood, in units of 0.01 nat; the lower the better",
+    ]
+    assert [f"## {title}" for title in titles] == re.findall("## .*", corpora.page(table, members))

@@ -22,8 +22,8 @@ from statsmodels.stats.multitest import multipletests
 
 from stages.common import cli, figures, files, tables
 from stages.common.errors import UserError
-from stages.common.scores import SCORES
 from stages.ttest import corpora_input, forest
+from stages.ttest.report import pair
 from stages.ttest.student import Student
 
 LEVEL = 0.95
@@ -183,24 +183,24 @@ def page(table: pd.DataFrame, members: pd.DataFrame) -> str:
     ]
     for score, own in table.groupby("score", sort=False):
         sections += [
-            f"## {SCORES.get(score, score)}",
+            f"## {forest.heading(score)}",
             tables.markdown(_combined(own)),
             "Each corpus",
             tables.markdown(_members(members[members["score"] == score])),
         ]
         left_out = own[own["left_out"] != ""]
-        lines = [f"* {forest.pair(row.a, row.b)}: {row.left_out}" for row in left_out.itertuples()]
+        lines = [f"* {pair(row.a, row.b)}: {row.left_out}" for row in left_out.itertuples()]
         sections += ["Left out, for want of a standard error above 0:", "\n".join(lines)] if lines else []
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
 
 
 TEXT = (
-    "Combined: {names}. Differences, τ and intervals ({level}) are in points, first model minus second, each corpus's "
-    "own with the standard error and degrees of freedom of its `ttest.csv`. Random effects: τ, the standard deviation "
-    "between corpora, is Paule and Mandel's; the combined interval and P are Hartung and Knapp's on one degree of "
-    "freedom less than there are corpora, with a scale of 1 at least (Röver, Knapp & Friede 2015). Holm's correction "
-    "runs over the pairs of a metric. The last column says where the difference of a new corpus would lie. How to read "
-    "this: docs/several-corpora.md."
+    "Combined: {names}. Differences, τ and intervals ({level}) are in points where the heading names no other unit, "
+    "first model minus second, each corpus's own with the standard error and degrees of freedom of its `ttest.csv`. "
+    "Random effects: τ, the standard deviation between corpora, is Paule and Mandel's; the combined interval and P are "
+    "Hartung and Knapp's on one degree of freedom less than there are corpora, with a scale of 1 at least (Röver, "
+    "Knapp & Friede 2015). Holm's correction runs over the pairs of a metric. The last column says where the "
+    "difference of a new corpus would lie. How to read this: docs/several-corpora.md."
 )
 
 FEW = (
@@ -212,7 +212,7 @@ FEW = (
 def _combined(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "Models": map(forest.pair, rows["a"], rows["b"]),
+            "Models": map(pair, rows["a"], rows["b"]),
             "Corpora": rows["corpora"].to_list(),
             "Difference": [_interval(row.difference, row.low, row.high) for row in rows.itertuples()],
             "P": map(tables.p_value, rows["p"]),
@@ -228,7 +228,7 @@ def _combined(rows: pd.DataFrame) -> pd.DataFrame:
 def _members(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "Models": map(forest.pair, rows["a"], rows["b"]),
+            "Models": map(pair, rows["a"], rows["b"]),
             "Corpus": rows["study"].to_list(),
             "Folds × seeds": [f"{row.folds} × {row.seeds}" for row in rows.itertuples()],
             "Difference": [_interval(row.difference, row.low, row.high) for row in rows.itertuples()],

@@ -17,7 +17,7 @@ from stages.ttest.student import ROUNDING
 FILE = Path("metrics/ttest.csv")
 """Where a study's folder has its tests."""
 
-LARGEST = 1e6
+LARGEST = 1e9
 """No number of such a file is larger."""
 
 COLUMNS = ("a", "b", "score", "folds", "seeds", "difference", "se", "df")
@@ -150,7 +150,7 @@ def read_row(cells: dict[str, str]) -> dict:
     se = _number(cells["se"])
     tested = se > ROUNDING
     empty = ", as se is above 0" if tested else ", or empty"
-    for name, least in (("difference", -LARGEST), ("df", 1 if tested else 0)):
+    for name, least in (("difference", -LARGEST), ("df", 1 - ROUNDING if tested else 0)):
         rule = f"be a number from {least:g} to {LARGEST:g}{empty}"
         _hold(cells, name, rule, lambda text, least=least: _within(text, least) or not (text or tested))
     return {name: cells[name] for name in ("a", "b", "score")} | {

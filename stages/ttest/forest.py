@@ -8,8 +8,9 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Polygon
 
-from stages.common import figures, variants
-from stages.common.scores import SCORES
+from stages.common import figures
+from stages.common.metrics import METRICS
+from stages.ttest.report import pair
 
 COMBINED, NEW = "combined", "a new corpus"
 COLOUR = "#0173b2"
@@ -20,52 +21,56 @@ HIGHEST = 150.0
 def draw(table: pd.DataFrame, members: pd.DataFrame, level: float) -> Figure:
     """A panel a pair (from the top) and score (beside each other), a row a study and one for what they say together.
 
-    The panels share an axis that shows every difference with 3.5 standard errors; an interval that goes beyond ends in
-    an arrow. `table` and `members` are what `corpora.combine` returns, `level` what their intervals hold.
+    All panels in one unit show the same part of the axis (`limits`); an interval that goes beyond ends in an arrow.
+    `table` and `members` are what `corpora.combine` returns, `level` what their intervals hold.
     """
     studies = list(members["study"].unique())
     rows = [*map(_plain, studies), COMBINED, *([NEW] if table["prediction_low"].notna().any() else [])]
     scores, pairs = list(table["score"].unique()), list(dict.fromkeys(zip(table["a"], table["b"], strict=True)))
-    titles = {(p, s): f"{_plain(pair(*p))}\n{_plain(SCORES.get(s, s))}" for p in pairs for s in scores}
+    titles = {(p, s): f"{_plain(pair(*p))}\n{_plain(heading(s))}" for p in pairs for s in scores}
     height = 0.85 + 0.3 * len(rows)
     below = min(len(pairs), max(1, int(HIGHEST / height)))
     beside = -(-len(pairs) // below)
     widest = figures.text_width([line for title in titles.values() for line in title.split("\n")])
-    figure, axes = figures.panels(rows, (below, beside * len(scores)), (max(4.0, widest + 0.4), height))
-    axes[0, 0].set_xlim(*limits(table, members))
+    shape, size = (below, beside * len(scores)), (max(4.0, widest + 0.4), height)
+    figure, axes = figures.panels(rows, shape, size, sharex=False)
     for axis in axes.flat:
         axis.set_visible(False)
-    for i, own in enumerate(pairs):
-        for j, score in enumerate(scores):
+    for j, score in enumerate(scores):
+        edges = limits(*(some[some["score"].map(unit) == unit(score)] for some in (table, members)))
+        for i, own in enumerate(pairs):
             axis = axes[i % below, i // below * len(scores) + j]
-            axis.set_visible(True)
+            axis.set(visible=True, xlim=edges)
             axis.set_title(titles[own, score], fontsize=10)
-            axis.tick_params(labelbottom=True)
             _panel(axis, _of(table, own, score), _of(members, own, score), studies)
-    figure.supxlabel("difference (points), first model minus second; an arrow: the interval goes on", size="medium")
+    units = " or as named" if len(set(map(unit, scores))) > 1 else ""
+    figure.supxlabel(
+        f"difference (points{units}), first model minus second; an arrow: the interval goes on", size="medium"
+    )
     figure.legend(handles=_keys(f"{100 * level:g} %", NEW in rows), loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
 def limits(table: pd.DataFrame, members: pd.DataFrame) -> tuple[float, float]:
-    """What the axis shows, in points: 0, and every difference with 3.5 standard errors on both sides."""
+    """What the axis shows, in hundredths: 0, and every difference with 3.5 standard errors on both sides."""
     both = pd.concat([table, members])
     ends = 100 * pd.concat([both["difference"] - 3.5 * both["se"], both["difference"] + 3.5 * both["se"]])
     low, high = min(0.0, ends.min()), max(0.0, ends.max())
     return low - 0.03 * (high - low), high + 0.03 * (high - low)
 
 
-def pair(a: str, b: str) -> str:
-    """Two variants whose difference a - b is meant, as people read them."""
-    return f"{label(a)} − {label(b)}"
+def heading(score: str) -> str:
+    """A score's name, with its unit unless that is points, and its direction where that is down."""
+    if score not in METRICS:
+        return score
+    metric = METRICS[score]
+    in_units = f", in units of {metric.unit}" if metric.unit != "points" else ""
+    return metric.label + in_units + ("; the lower the better" if metric.lower_is_better else "")
 
 
-def label(name: str) -> str:
-    """A variant as people read it; another checkout may have fusions that this one does not know."""
-    try:
-        return variants.parse(name).label
-    except ValueError:
-        return name
+def unit(score: str) -> str:
+    """What a hundredth of a score is."""
+    return METRICS[score].unit if score in METRICS else "points"
 
 
 def _panel(axis: Axes, combined: pd.DataFrame, members: pd.DataFrame, studies: list[str]) -> None:
