@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import settings
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
 from stages.common import corpus, features, predictions
@@ -22,6 +23,10 @@ from stages.corpus import writer
 ROOT = Path(__file__).parents[1]
 SMALL = Sizes(audio=(19, 5), video=(7, 11), text=13, vocabulary=29, embedding=3, prosody=2)
 UTTERANCES = 140
+
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault
+settings.load_profile("no deadline")
 
 
 def pytest_configure(config) -> None:

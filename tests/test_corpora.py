@@ -141,7 +141,7 @@ def differ(found: dict[str, float], expected: dict[str, float]) -> dict[str, tup
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.floats(-0.3, 0.3), st.floats(0.002, 0.1)), min_size=2, max_size=13))
 def test_a_plain_loop_finds_the_same(study):
     differences, ses = map(list, zip(*study, strict=True))
@@ -370,7 +370,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.dictionaries(st.tuples(st.integers(0, 3), st.integers(0, 7)), CELLS, max_size=4),
     cut=st.integers(0, 400),

@@ -563,7 +563,7 @@ def is_right_modality(own: dict) -> bool:
     return True
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(made=mistakes())
 def test_only_what_keeps_the_rules_is_written(made):
     with tempfile.TemporaryDirectory() as parent:
@@ -598,7 +598,7 @@ def damage_bytes(draw, content: bytes) -> bytes:
     return bytes(damaged)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(data=st.data())
 def test_damaged_files_are_named_where_they_are_read(data, prepared):
     with tempfile.TemporaryDirectory() as parent:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from stages.aggregate import __main__ as aggregate
-from stages.aggregate import papers_tables
+from stages.aggregate import optimism, papers_tables
 from stages.common import corpus, features, predictions, scores, tables, variants
+from stages.common.metrics import PAPERS
 from stages.confusion import __main__ as confusion
 from stages.headline import __main__ as headline
 from stages.ttest import __main__ as ttest
@@ -47,16 +48,17 @@ def test_a_class_that_is_not_tested_has_no_recall():
         )
     )
 )
-def test_scores_are_scikit_learns_to_the_last_bit(drawn):
+def test_scores_are_scikit_learns(drawn):
     classes, pairs = drawn
     table = pd.DataFrame(pairs, columns=["actual", "predicted"])
     result = scores.scores(table, classes)
     assert result["accuracy"] == metrics.accuracy_score(table["actual"], table["predicted"])
-    macro_f1 = metrics.f1_score(table["actual"], table["predicted"], average="macro", zero_division=0)
-    assert result["macro_f1"] == macro_f1
+    for name in ("macro", "weighted"):
+        f1 = metrics.f1_score(table["actual"], table["predicted"], average=name, zero_division=0)
+        assert result[f"{name}_f1"] == pytest.approx(f1, rel=1e-14)
     recalls = metrics.recall_score(*table.to_numpy().T, labels=classes, average=None, zero_division=np.nan)
     np.testing.assert_array_equal([result[f"recall_{name}"] for name in classes], recalls)
-    assert result["balanced_accuracy"] == np.nanmean(recalls)
+    assert result["balanced_accuracy"] == pytest.approx(np.nanmean(recalls), rel=1e-14)
 
 
 def test_one_row_a_run():
@@ -86,6 +88,19 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
     np.testing.assert_array_equal(read[[f"probability_{name}" for name in CLASSES]], probabilities)
 
 
+def test_optimism_is_how_much_better_the_development_part_looks():
+    keys = {"variant": ["v", "v"], "fold": [1, 2], "seed": [1, 1]}
+    dev = pd.DataFrame(keys | {"accuracy": [0.9, 0.8], "brier_score": [0.1, 0.2]})
+    test = pd.DataFrame(keys | {"accuracy": [0.6, 0.7], "brier_score": [0.3, 0.1]}).iloc[::-1]
+    table = optimism.compare(dev, test, ["accuracy", "brier_score"]).set_index("metric")
+    assert table.loc["accuracy", ["dev", "test", "optimism"]].to_list() == pytest.approx([0.85, 0.65, 0.2])
+    assert table.loc["accuracy", "std"] == pytest.approx(0.1 * np.sqrt(2))  # .3 and .1
+    assert table.loc["brier_score", "optimism"] == pytest.approx(0.05)
+    page = optimism.as_markdown(table.reset_index(), "loss", "made up")
+    assert "chosen by its development loss" in page
+    assert "| v | .850, .650: +20.0 ± 14.1 | .150, .200: +5.0 ± 21.2 |" in page
+
+
 def study_scores() -> pd.DataFrame:
     values = {
         "self_tva": (0.50, 0.60),
@@ -103,7 +118,7 @@ def study_scores() -> pd.DataFrame:
 
 
 def test_table_1_by_hand():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, None, "tva")
+    table = papers_tables.arrange(papers_tables.summarise(study_scores(), PAPERS), 1, None, "tva")
     assert list(table["variant"]) == ["self_t", "cross_tva", "self_tva"] * 2  # the paper's order, and no Cross+Self
     assert list(table["metric"]) == ["balanced_accuracy"] * 3 + ["accuracy"] * 3
     assert list(table["best"]) == [False, False, True] * 2  # nothing is compared with self_t
@@ -121,13 +136,14 @@ def test_table_1_by_hand():
 
 
 def test_table_2_has_the_largest_combination_and_all_fusions():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 2, None, "tva")
+    table = papers_tables.arrange(papers_tables.summarise(study_scores(), PAPERS), 2, None, "tva")
     assert list(table["variant"]) == ["cross_tva", "self_tva", "crossself_tva"] * 2
     assert list(table["best"]) == [False, True, False] * 2
 
 
 def test_the_papers_numbers_stand_beside_iemocaps():
-    table = papers_tables.arrange(papers_tables.summarise(study_scores()), 1, papers_tables.read_published(), "tva")
+    summary = papers_tables.summarise(study_scores(), PAPERS)
+    table = papers_tables.arrange(summary, 1, papers_tables.read_published(), "tva")
     row = table[(table["variant"] == "cross_tva") & (table["metric"] == "accuracy")].iloc[0]
     assert (row["paper_mean"], row["paper_std"]) == (0.636, 0.017)  # Table 2 prints .012 for the same cell
     assert row["difference"] == pytest.approx(0.42 - 0.636)
@@ -145,7 +161,7 @@ def test_tables_of_other_modalities_follow_the_order_of_their_letters():
     values = {"self_b": 0.3, "cross_zb": 0.4, "self_zb": 0.5, "self_z": 0.2, "cross_zbe": 0.6, "cross_ze": 0.1}
     rows = [(name, 1, 1, value, value) for name, value in values.items()]
     runs = pd.DataFrame(rows, columns=["variant", "fold", "seed", "accuracy", "balanced_accuracy"])
-    summary = papers_tables.summarise(runs)
+    summary = papers_tables.summarise(runs, PAPERS)
     first, second = (papers_tables.arrange(summary, number, None, "zbe") for number in (1, 2))
     assert list(first["variant"])[:6] == ["self_z", "self_b", "cross_zb", "self_zb", "cross_ze", "cross_zbe"]
     assert list(second["variant"]) == ["cross_zbe"] * 2
@@ -160,8 +176,8 @@ def test_tables_of_other_modalities_follow_the_order_of_their_letters():
 
 
 def test_a_table_without_a_variant_says_so():
-    runs = pd.DataFrame([("crossself_tv", 1, 1, 0.5, 0.5)], columns=["variant", "fold", "seed", *metrics.PAPERS])
-    table = papers_tables.arrange(papers_tables.summarise(runs), 1, None, "tv")
+    runs = pd.DataFrame([("crossself_tv", 1, 1, 0.5, 0.5)], columns=["variant", "fold", "seed", *PAPERS])
+    table = papers_tables.arrange(papers_tables.summarise(runs, PAPERS), 1, None, "tv")
     expected = "# Table 1: Scores by modality and model\n\nNo variant of the study stands in this table.\n"
     assert papers_tables.as_markdown(table, 1, "made up") == expected
 
@@ -178,6 +194,7 @@ def test_the_stages_after_the_training_take_any_classes_and_letters(classes, tmp
     make_up(
         classes,
         {1: np.arange(15), 2: np.arange(15, 30)},
+        {1: np.arange(15, 20), 2: np.arange(5)},
         modalities={"face": {"letter": "z"}, "eeg": {"letter": "b"}},
         variants=["self_z", "cross_zb", "self_zb"],
         seeds=[1, 2],

@@ -1,8 +1,8 @@
-"""`python -m stages.aggregate`: write `metrics/scores.csv` and Tables 1 and 2."""
+"""`python -m stages.aggregate`: write `metrics/scores.csv`, Tables 1 and 2, and `metrics/optimism.md`."""
 
 from pathlib import Path
 
-from stages.aggregate import papers_tables
+from stages.aggregate import optimism, papers_tables
 from stages.common import cli, corpus, files, params, predictions, scores
 
 METRICS_FOLDER = Path("metrics")
@@ -13,7 +13,7 @@ def main() -> None:
     config, meta = params.load(), corpus.read_meta()
     study = config.variants, config.seeds, meta.classes
     dev, test = (predictions.read_study(*study, part=part) for part in ("dev", "test"))
-    runs = scores.run_scores(test, meta.classes, dev)
+    runs, developed = scores.run_scores(test, meta.classes, dev), scores.run_scores(dev, meta.classes, dev)
     files.write_csv(scores.FILE, runs)
     published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None
     summary = papers_tables.summarise(runs, config.compare.metrics)
@@ -21,6 +21,10 @@ def main() -> None:
         table = papers_tables.arrange(summary, number, published, config.letters)
         files.write_csv(METRICS_FOLDER / f"table{number}.csv", table)
         files.write_text(METRICS_FOLDER / f"table{number}.md", papers_tables.as_markdown(table, number, meta.corpus))
+    flattered = optimism.compare(developed, runs, config.compare.metrics)
+    files.write_csv(METRICS_FOLDER / "optimism.csv", flattered)
+    page = optimism.as_markdown(flattered, config.train.protocol.select, meta.corpus)
+    files.write_text(METRICS_FOLDER / "optimism.md", page)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,16 @@ their predictions: docs/your-own-predictions.md.
 """
 
 import sys
+from collections.abc import Sequence
 
 from stages.common import cli
 from stages.ttest import analysis, external, study
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Compare the study's models, or those of files."""
-    if sys.argv[1:]:
-        external.main(sys.argv[1:])
+    if arguments:
+        external.main(arguments)
         return
     config, answers, design, corpus = study.read()
     found = analysis.analyse(answers, config.pairs, config.compare, design, corpus)
@@ -22,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(lambda: main(sys.argv[1:]))

@@ -89,7 +89,7 @@ def matrix(table: pd.DataFrame, names: list[str], metric: str, corpus: str) -> F
     titles, count = list(map(label, names)), len(names)
     edge = figures.text_width(titles)
     sign = -1 if METRICS[metric].lower_is_better else 1
-    size = 0.62 * count
+    size = 0.52 * count
     figure = Figure(figsize=(size + edge + 1.6, size + edge + 1.5), layout="constrained")
     axis, largest = figure.subplots(), max(0.01, rows["difference"].abs().max())
     values, texts = np.full((count, count), np.nan), {}

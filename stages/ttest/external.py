@@ -33,9 +33,7 @@ def main(arguments: list[str]) -> None:
     found = _arrange(joined, options.classes)
     needs = [name for name in settings.metrics if METRICS[name].needs_probabilities]
     if needs and found.probabilities is None:
-        raise UserError(
-            f"--metrics: {needs[0]} needs columns {PROBABILITY}<class>, but {joined.files[0][0]} has none"
-        )
+        raise UserError(f"--metrics: {needs[0]} needs columns {PROBABILITY}<class>, but {joined.files[0][0]} has none")
     pairs = [tuple(pair) for pair in options.pair or []] or list(combinations(found.variants, 2))
     _check_pairs(pairs, found.variants)
     shape = design.of_predictions(_tested(joined), options.test_to_train)
