@@ -18,6 +18,7 @@ from scipy import stats
 from stages.common import tables
 from stages.corpus.iemocap import CLASS_COUNTS
 from stages.ttest import bootstrap
+from stages.ttest.answers import arrange
 
 CLASSES = list(CLASS_COUNTS)
 SHARES = np.array(list(CLASS_COUNTS.values())) / sum(CLASS_COUNTS.values())
@@ -75,10 +76,11 @@ def predictions(units: int, size: int, folds: int, seeds: int, rng: np.random.Ge
 def covered(study: tuple[int, int, int, int], number: int) -> dict[str, tuple[bool, float]]:
     """Metric → whether the interval of one simulated study holds the truth, and its width."""
     tested, unit_of = predictions(*study, np.random.default_rng([number, *study]))
-    draws = bootstrap.draws(tested, unit_of, CLASSES)
+    answers, truths = arrange(tested, CLASSES), true_difference()
+    draws = bootstrap.draws(answers, unit_of.loc[answers.utterance_id].to_numpy(), list(truths))
     found = {}
-    for metric, truth in true_difference().items():
-        low, high = bootstrap.interval(draws[metric], *LEVELS, alpha=0.05)
+    for metric, truth in truths.items():
+        low, high = bootstrap.interval(draws[metric][:, 0] - draws[metric][:, 1], alpha=0.05)
         found[metric] = (low <= truth <= high, high - low)
     return found
 
