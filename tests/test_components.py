@@ -14,8 +14,8 @@ BY_HAND = {
     "z": np.array([[1, 0, 0, 0, -1, 1], [1, 1, 0, 0, 0, 1]], float),
     "weights": np.full(6, 1 / 3),
     "fold": np.array([0, 0, 0, 1, 1, 1]),
-    "stratum": np.array([0, 0, 0, 1, 1, 1]),
-    "unit": np.array([5, 8, 9, 5, 8, 8]),
+    "stratum": np.zeros(6, int),
+    "unit": np.array([5, 8, 5, 9, 9, 9]),
 }
 
 
@@ -28,9 +28,9 @@ def test_two_folds_two_seeds_and_six_utterances_by_hand():
     assert (parts.folds, parts.seeds, parts.units) == (2, 2, 3)
     assert parts.difference == pytest.approx(1 / 3)
     assert parts.runs == pytest.approx(1 / 18)
-    # Means over seeds 1, 1/2, 0 | 0, -1/2, 1; a third of what they deviate from their fold's mean: 1/6, 0, -1/6 |
-    # -1/18, -4/18, 5/18. By units 1/9, 1/18, -1/6: V_raw = 3/2 · 7/162 / 4 = 7/432. Two utterances differ by a seed,
-    # with variance 1/2: I = (1/9) · 1 / (2 · 4) = 6/432. So τ² = 2 · 1/432.
+    # Means over seeds 1, 1/2, 0 | 0, -1/2, 1, of all 1/3; a third of what they deviate from it: 4, 1, -2 | -2, -5, 4
+    # eighteenths. By units 2, 1, -3 of them: V_raw = 3/2 · 14/324 / 4 = 7/432. Two utterances differ by a seed, with
+    # variance 1/2: I = (1/9) · 1 / (2 · 4) = 6/432. So τ² = 2 · 1/432.
     assert parts.utterances == pytest.approx(1 / 216)
     assert parts.excess == pytest.approx(1 / 18 - 1 / 36 - 1 / 216)
     # q = 1: SE² = (1 + 2)/144, df = 3² / (1²/2 + 2²/2).
@@ -81,7 +81,7 @@ def test_they_are_those_of_plain_loops(folds, seeds, by_class):
     label = rng.integers(3, size=len(fold))
     z, unit = rng.integers(-1, 2, (seeds, len(fold))).astype(float), rng.integers(17, size=len(fold))
     z[:, label == 2] += 0.5
-    weights, stratum = np.empty(len(fold)), 3 * fold + label if by_class else fold
+    weights, stratum = np.empty(len(fold)), label if by_class else np.zeros(len(fold), int)
     for i in range(folds):
         own = fold == i
         sizes = np.bincount(label[own])
@@ -98,7 +98,7 @@ def test_swapping_the_models_mirrors_the_test(seed):
     rng = np.random.default_rng(seed)
     z = rng.integers(-1, 2, (3, 20)).astype(float)
     fold, unit = np.arange(20) // 5, rng.integers(7, size=20)
-    one, other = (components(sign * z, np.full(20, 0.2), fold, fold, unit) for sign in (1, -1))
+    one, other = (components(sign * z, np.full(20, 0.2), fold, np.zeros(20, int), unit) for sign in (1, -1))
     assert other.difference == pytest.approx(-one.difference)
     for name in ("runs", "utterances", "excess"):
         assert getattr(other, name) == pytest.approx(getattr(one, name), abs=1e-15)
@@ -113,7 +113,7 @@ def test_the_excess_only_adds(seed):
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(3, 20)) + np.repeat(rng.normal(size=4), 5)
     fold = np.arange(20) // 5
-    parts = components(z, np.full(20, 0.2), fold, fold, np.arange(20))
+    parts = components(z, np.full(20, 0.2), fold, np.zeros(20, int), np.arange(20))
     without, with_excess = (parts.test(0.25, with_excess=own) for own in (False, True))
     assert with_excess.scale >= without.scale
     assert (with_excess.scale == without.scale) == (parts.excess <= 0)
@@ -122,14 +122,14 @@ def test_the_excess_only_adds(seed):
 def test_the_number_of_units_and_folds_that_are_used():
     """Numbers of folds and units may have gaps; a unit whose utterances lie in several folds is one."""
     spread = BY_HAND | {"unit": BY_HAND["unit"] * 1000, "fold": BY_HAND["fold"] * 7 + 3}
-    spread["stratum"] = spread["fold"]
+    spread["stratum"] = spread["stratum"] + 4
     assert vars(components(**spread)) == pytest.approx(vars(components(**BY_HAND)))
 
 
 @pytest.mark.filterwarnings("error")
 def test_degenerate_answers():
     fold = np.array([0, 0, 1, 1])
-    rest = {"weights": np.full(4, 0.5), "fold": fold, "stratum": fold, "unit": np.arange(4)}
+    rest = {"weights": np.full(4, 0.5), "fold": fold, "stratum": np.zeros(4, int), "unit": np.arange(4)}
     same = components(np.zeros((3, 4)), **rest).test(1.0, with_excess=True)
     assert (float(same.p), float(same.p_equivalence(0.01))) == (1, 0)
     all_better = components(np.ones((3, 4)), **rest).test(1.0, with_excess=True)
@@ -138,6 +138,6 @@ def test_degenerate_answers():
     assert math.isnan(one_seed.test(1.0, with_excess=False).p)
     one_unit = components(np.eye(2, 4), **rest | {"unit": np.zeros(4, int)})
     assert math.isnan(one_unit.test(1.0, with_excess=False).p)
-    one_fold = components(np.eye(2, 4), **rest | {"fold": np.zeros(4, int), "stratum": np.zeros(4, int)})
+    one_fold = components(np.eye(2, 4), **rest | {"fold": np.zeros(4, int)})
     assert math.isnan(one_fold.test(student.correction(1, 0.2), with_excess=False).p)
     assert one_fold.difference == pytest.approx(0.5)

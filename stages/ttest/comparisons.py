@@ -111,7 +111,7 @@ class Differences:
         self.weights, self.unit = answers.weights(score), unit[rows]
         self.fold = np.unique(answers.fold[rows], return_inverse=True)[1]
         alike = score in METRICS and METRICS[score].classes_alike
-        self.stratum = self.fold * len(answers.classes) + answers.actual[rows] if alike else self.fold
+        self.stratum = answers.actual[rows] if alike else np.zeros(len(self.fold), int)
         self.values = {name: answers.values(score, name) for name in answers.variants}
 
     def components(self, a: str, b: str) -> Components | None:

@@ -61,7 +61,9 @@ def components(
     z: differences [seeds, rows]; a row is an utterance in the test part of a fold.
     weights: w_u [rows], so that a fold's difference is the weighted sum of its rows.
     fold: [rows], ascending.
-    stratum: [rows], numbers of what z is centred in: the fold, or fold and class where the score counts classes alike.
+    stratum: [rows], numbers of what z is centred in, over all folds: the class where the score counts classes alike,
+        else the same for all. Centring in each fold would take a degree of freedom for each; with few units or few
+        utterances of a class in a fold the test then errs far too often (`docs/statistics.md`).
     unit: [rows], numbers of what varies independently.
     """
     d = per_fold(z, weights, fold)  # (folds, seeds)
