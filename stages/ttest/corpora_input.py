@@ -77,7 +77,10 @@ def locate(study: str) -> tuple[str, Path]:
             f"a study's name must be 1 to 60 printable characters without |, but is {short(name)}: "
             "write NAME=PATH to name it"
         )
-    return name, path / FILE if path.is_dir() else path
+    if not path.is_dir():
+        return name, path
+    outside = path / FILE.name  # where `stages.ttest --predictions` writes
+    return name, outside if outside.exists() else path / FILE
 
 
 def read_file(path: Path) -> list[dict]:
@@ -136,7 +139,7 @@ def read_row(cells: dict[str, str]) -> dict:
         If a cell breaks a rule.
     """
     for name in ("a", "b"):
-        _hold(cells, name, "be 1 to 80 letters, digits and _", lambda text: re.fullmatch("[A-Za-z0-9_]{1,80}", text))
+        _hold(cells, name, "be 1 to 80 printable characters", lambda text: text.isprintable() and 0 < len(text) <= 80)
     _hold(cells, "b", "be another variant than a", lambda text: text != cells["a"])
     _hold(cells, "score", "be 1 to 80 printable characters", lambda text: text.isprintable() and 0 < len(text) <= 80)
     for name in ("folds", "seeds"):
