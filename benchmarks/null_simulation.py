@@ -72,7 +72,7 @@ class Setting:
 SPLITS = ("random", "shared", "grouped", "speakers_alike", "speakers_differ")
 """Random folds without dialogues; that share dialogues; of whole dialogues; of a speaker each."""
 SIZES = {"small": (240, 10, 2.0), "large": (1200, 20, 0.9)}
-MODELS = {"noisy": (4, False), "mixed": (60, False), "steady": (2, True)}
+MODELS = {"noisy": (4, False), "mixed": (30, False), "steady": (2, True)}
 SETTINGS = {
     f"{split}-{size}-{model}": Setting(
         split=split,
@@ -147,9 +147,8 @@ def right(
     return (x[:, :, test] @ solution).argmax(axis=-1) == data.label[test]
 
 
-def study(setting: Setting, shape: tuple[int, int], number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Differences [2, metrics, folds, seeds], without and with a true one, and tests [2, metrics, tests, 3] of them: p
-    and the ends of the 95 % interval."""
+def study(setting: Setting, shape: tuple[int, int], number: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """What `compare` finds, [2, metrics, …], without and with a true difference; and the correction q."""
     rng = np.random.default_rng([number, *shape, *repr(setting).encode()])
     data = corpus(setting, shape[0], rng)
     parts = list(divide(setting, data, shape[0], rng))
@@ -158,42 +157,56 @@ def study(setting: Setting, shape: tuple[int, int], number: int) -> tuple[np.nda
     trained, tested = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     fold = np.repeat(np.arange(len(parts)), [len(test) for _, test in parts])
     q = student.correction(len(parts), len(tested) / len(trained))
-    both = [compare(correct[0] - other, data, tested, fold, q) for other in correct[1:]]
-    return tuple(np.array(some) for some in zip(*both, strict=True))
-
-
-def compare(z: np.ndarray, data: Corpus, tested: np.ndarray, fold: np.ndarray, q: float) -> tuple[list, list]:
-    """Differences and tests, by metric, of z [seeds, rows]; a row is the utterance `tested` in `fold`."""
     label, unit = data.label[tested], data.dialogue[tested]
-    differences, tests = [], []
-    for stratum in (fold, fold * len(PRIOR) + label):
-        size = np.bincount(stratum)[stratum]
+    d, found = zip(*(compare(correct[0] - other, label, unit, fold, q) for other in correct[1:]), strict=True)
+    return np.array(d), np.array(found), q
+
+
+def compare(z: np.ndarray, label: np.ndarray, unit: np.ndarray, fold: np.ndarray, q: float) -> tuple[list, list]:
+    """Of z [seeds, rows], by metric: differences [folds, seeds], and location, scale and df of U2 and U5 [2, 3].
+
+    Rows have a label, a unit and a fold each.
+    """
+    differences, found = [], []
+    for stratum in (fold, fold * (label.max() + 1) + label):
         strata = np.bincount(fold[np.unique(stratum, return_index=True)[1]])[fold]  # in the row's fold
-        weights = 1 / (strata * size)
-        d, parts = per_fold(z, weights, fold), components(z, weights, fold, stratum, unit)
-        found = [student.paired(d), student.corrected(d, q), student.fold_means(d)]
-        found += [parts.test(q, with_excess=excess) for excess in (False, True)]
-        differences.append(d)
-        tests.append([(test.p, *test.interval(0.95)) for test in found])
-    return differences, tests
+        weights = 1 / (strata * np.bincount(stratum)[stratum])
+        parts = components(z, weights, fold, stratum, unit)
+        differences.append(per_fold(z, weights, fold))
+        tests = [parts.test(q, with_excess=excess) for excess in (False, True)]
+        found.append([(test.location, test.scale, test.df) for test in tests])
+    return differences, found
+
+
+def all_tests(d: np.ndarray, found: np.ndarray, q: np.ndarray) -> student.Student:
+    """`TESTS` along the last axis, from the results [studies, …, metrics, …] of studies, with q [studies]."""
+    q = q.reshape(-1, *[1] * (d.ndim - 3))
+    simple = [student.paired(d), student.corrected(d, q), student.fold_means(d)]
+    location, scale = (
+        np.concatenate([np.stack([getattr(test, name) for test in simple], axis=-1), found[..., i]], axis=-1)
+        for i, name in enumerate(("location", "scale"))
+    )
+    df = np.broadcast_to([test.df for test in simple], (*location.shape[:-1], len(simple)))
+    return student.Student(location=location, scale=scale, df=np.concatenate([df, found[..., 2]], axis=-1))
 
 
 def simulate(setting: Setting, shape: tuple[int, int], studies: int, pool: ProcessPoolExecutor) -> Iterator[dict]:
     """A row of results for each metric."""
     results = list(pool.map(partial(study, setting, shape), range(studies), chunksize=5))
-    d, tests = (np.array(some) for some in zip(*results, strict=True))
+    d, found, q = (np.array(some) for some in zip(*results, strict=True))
+    tests = all_tests(d, found, q)  # [studies, 2, metrics, tests]
+    low, high = tests.interval(0.95)
     for i, metric in enumerate(METRICS):
-        null, p = d[:, 0, i], tests[:, :, i, :, 0]
-        truth, low, high = d[:, 1, i].mean(), tests[:, 1, i, :, 1], tests[:, 1, i, :, 2]
+        null, truth = d[:, 0, i], d[:, 1, i].mean()
         yield {
             "folds × seeds": "{} × {}".format(*shape),
             "metric": metric,
             "fold share": 1 - null.var(axis=-1, ddof=1).mean() / null.var(),
-            "error": (p[:, 0] < ALPHA).mean(axis=0),
-            "holm": (p[:, 0] < HOLM).mean(axis=0),
+            "error": (tests.p[:, 0, i] < ALPHA).mean(axis=0),
+            "holm": (tests.p[:, 0, i] < HOLM).mean(axis=0),
             "truth": truth,
-            "power": (p[:, 1] < ALPHA).mean(axis=0),
-            "coverage": ((low <= truth) & (truth <= high)).mean(axis=0),
+            "power": (tests.p[:, 1, i] < ALPHA).mean(axis=0),
+            "coverage": ((low <= truth) & (truth <= high))[:, 1, i].mean(axis=0),
         }
 
 
