@@ -33,37 +33,36 @@ from stages.ttest import bootstrap, student
 
 FOLDS, SEEDS = 5, 3  # seeds on each side
 MODEL = {"hidden": 8, "classifier": 16, "heads": 2}
-PROTOCOL = {"max_epochs": 8, "patience": 3, "learning_rate": 0.005}
+PROTOCOL = {"max_epochs": 8, "patience": 4, "learning_rate": 0.02}
 
 
-def small(variant: str, utterances: int, number: int) -> tuple[params.Params, Plan]:
-    """The committed params with a corpus of its own and small models, and the variant's plan."""
+def small(utterances: int) -> params.Params:
+    """The committed params with small corpora and models."""
     config = params.load()
-    made = config.corpus.synthetic.model_copy(update={"seed": number, "utterances": utterances})
+    made = config.corpus.synthetic.model_copy(update={"utterances": utterances})
+    protocol_params = config.train.protocol.model_copy(update=PROTOCOL)
     changes = {
         "corpus": config.corpus.model_copy(update={"synthetic": made}),
-        "split": config.split.model_copy(update={"seed": number, "folds": FOLDS}),
+        "split": config.split.model_copy(update={"folds": FOLDS}),
         "model": config.model.model_copy(update=MODEL),
-        "train": config.train.model_copy(
-            update={"protocol": config.train.protocol.model_copy(update=PROTOCOL), "device": "cpu"}
-        ),
+        "train": config.train.model_copy(update={"protocol": protocol_params, "device": "cpu"}),
     }
-    config = config.model_copy(update=changes)
-    return config, make(variant, config)
+    return config.model_copy(update=changes)
 
 
-def study(variant: str, utterances: int, number: int) -> tuple[np.ndarray, np.ndarray, float, float]:
+def study(config: params.Params, plan: Plan, number: int) -> tuple[np.ndarray, np.ndarray, float, float]:
     """What `compare` finds in one corpus, [metrics, …]; the correction q and the mean accuracy."""
-    config, plan = small(variant, utterances, number)
+    made = config.corpus.synthetic.model_copy(update={"seed": number})
+    corpus = config.corpus.model_copy(update={"synthetic": made})
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         with contextlib.redirect_stdout(None):
-            synthetic.write(config.corpus, folder / "corpus")
+            synthetic.write(corpus, folder / "corpus")
         spoken = corpora.read_utterances(folder / "corpus")
         for name in plan.names:
-            synthetic_features.write(config.corpus, name, spoken, folder / "features" / name)
+            synthetic_features.write(corpus, name, spoken, folder / "features" / name)
         data = features.read(plan.names, folder / "features", folder / "corpus")
-    folds = schemes.random(spoken, config.split)
+    folds = schemes.random(spoken, config.split.model_copy(update={"seed": number}))
     rows = {fold: features.fold_rows(data, folds, fold) for fold in range(1, FOLDS + 1)}
     run_ids = [RunId(seed, fold) for fold in rows for seed in range(1, 2 * SEEDS + 1)]
     runs = dict(protocol.train(plan, run_ids, rows, data, at_once=len(run_ids)))
@@ -84,12 +83,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variant", nargs="?", default="self_t")
     parser.add_argument("--studies", type=int, default=300, help="corpora (default: 300)")
-    parser.add_argument("--utterances", type=int, default=200, help="of a corpus (default: 200)")
+    parser.add_argument("--utterances", type=int, default=150, help="of a corpus (default: 150)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: cores)")
     options = parser.parse_args()
     results, start = [], time.monotonic()
     with ProcessPoolExecutor(options.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        job = partial(study, options.variant, options.utterances)
+        config = small(options.utterances)
+        job = partial(study, config, make(options.variant, config))
         for result in pool.map(job, range(1, options.studies + 1)):
             results.append(result)
             print(f"\r{len(results)} corpora, {time.monotonic() - start:.0f} s", end="", file=sys.stderr)

@@ -43,7 +43,8 @@ LABEL_NOISE = 0.7
 DIALOGUE, SPEAKER = 0.3, 0.3  # shares of the features' variance
 TILT = 0.6  # of a dialogue, or a speaker, to a class: standard deviation
 METRICS = ("accuracy", "balanced accuracy")
-TESTS = ("paired t", "corrected t", "fold means", "U2", "U5")  # U5 is U2 with the folds' excess
+TESTS = ("paired t", "corrected t", "fold means", "U2", "U5", "U2 pooled", "U5 pooled")
+"""U5 is U2 with the folds' excess; pooled: differences are centred over all folds alike, not in each fold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,17 +164,18 @@ def study(setting: Setting, shape: tuple[int, int], number: int) -> tuple[np.nda
 
 
 def compare(z: np.ndarray, label: np.ndarray, unit: np.ndarray, fold: np.ndarray, q: float) -> tuple[list, list]:
-    """Of z [seeds, rows], by metric: differences [folds, seeds], and location, scale and df of U2 and U5 [2, 3].
+    """Of z [seeds, rows], by metric: differences [folds, seeds], and location, scale and df of the components' tests.
 
     Rows have a label, a unit and a fold each.
     """
     differences, found = [], []
-    for stratum in (fold, fold * (label.max() + 1) + label):
+    for group in (np.zeros_like(label), label):  # accuracy counts all utterances alike, balanced accuracy classes
+        stratum = fold * (label.max() + 1) + group
         strata = np.bincount(fold[np.unique(stratum, return_index=True)[1]])[fold]  # in the row's fold
         weights = 1 / (strata * np.bincount(stratum)[stratum])
-        parts = components(z, weights, fold, stratum, unit)
+        both = [components(z, weights, fold, centre, unit) for centre in (stratum, group)]
+        tests = [parts.test(q, with_excess=excess) for parts in both for excess in (False, True)]
         differences.append(per_fold(z, weights, fold))
-        tests = [parts.test(q, with_excess=excess) for excess in (False, True)]
         found.append([(test.location, test.scale, test.df) for test in tests])
     return differences, found
 
