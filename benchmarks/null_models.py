@@ -1,8 +1,8 @@
 """`python -m benchmarks.null_models`: how often the verdict's test errs with this project's own models.
 
 A variant is compared with itself, seeds 1 to 3 with seeds 4 to 6, in 5 random folds of embedded corpora that are
-generated anew: there is no difference. Models are small and trained for a few epochs, so that a corpus takes a second
-or two. Dialogues are the units.
+generated anew: there is no difference. Models are small and trained for a few epochs, so that a corpus takes less than
+a second of one core. Dialogues are the units.
 """
 
 import argparse
