@@ -40,20 +40,27 @@ def changed(document: dict, changes: dict) -> dict:
     return document
 
 
-def make_up(classes: list[str], tested: dict[int, np.ndarray], **changes) -> None:
+def make_up(
+    classes: list[str], tested: dict[int, np.ndarray], developed: dict[int, np.ndarray] | None = None, **changes
+) -> None:
     """Write a study of 30 utterances to the current folder, as if trained.
 
-    `tested`: fold → the rows of its test part, the others are its training part; `changes`: of the committed params,
-    written as for `changed`.
+    `tested`: fold → the rows of its test part; `developed`: likewise of its development part, if there is one; the
+    others are its training part. `changes`: of the committed params, written as for `changed`.
     """
     rng, names = np.random.default_rng(0), [f"u{row:02d}" for row in range(30)]
     unknown = dict.fromkeys(corpus.NAMES, "")
     utterances = [unknown | {"utterance_id": name, "label": row % len(classes)} for row, name in enumerate(names)]
     meta = corpus.Meta(corpus="made up", classes=classes, modalities=["text"])
     writer.write(corpus.FOLDER, meta=meta, utterances=utterances)
+    predicted = {"test": tested} | ({"dev": developed} if developed else {})
     parts = [
-        {"fold": fold, "utterance_id": name, "part": "test" if row in rows else "train"}
-        for fold, rows in tested.items()
+        {
+            "fold": fold,
+            "utterance_id": name,
+            "part": next((part for part, rows in predicted.items() if row in rows[fold]), "train"),
+        }
+        for fold in tested
         for row, name in enumerate(names)
     ]
     pd.DataFrame(parts).to_csv(corpus.FOLDS, index=False)
@@ -61,13 +68,14 @@ def make_up(classes: list[str], tested: dict[int, np.ndarray], **changes) -> Non
     Path("params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     known = features.read([])
     for variant, seed in product(document["variants"], document["seeds"]):
-        tables = [
-            predictions.table(known, fold, rows, rng.dirichlet(np.ones(len(classes)), len(rows)).astype(np.float32))
-            for fold, rows in tested.items()
-        ]
         run = predictions.folder(variant, seed)
         run.mkdir(parents=True)
-        predictions.write(run, pd.concat(tables, ignore_index=True))
+        for part, rows_of in predicted.items():
+            tables = [
+                predictions.table(known, fold, rows, rng.dirichlet(np.ones(len(classes)), len(rows)).astype(np.float32))
+                for fold, rows in rows_of.items()
+            ]
+            predictions.write(run, pd.concat(tables, ignore_index=True), part)
         curves = [[fold, epoch, *rng.random(3), 0.001] for fold in tested for epoch in range(1, 4 + fold)]
         columns = ["fold", "epoch", "train_loss", "dev_loss", "dev_accuracy", "learning_rate"]
         pd.DataFrame(curves, columns=columns).to_csv(run / "curves.csv", index=False)

@@ -22,7 +22,7 @@ from tests.conftest import make_up
 CLASSES = ["angry", "sad", "neutral"]
 STAGES = {"aggregate": aggregate, "headline": headline, "ttest": ttest, "confusion": confusion}
 RUN = Path("runs/self_tva/seed2")
-PREDICTIONS, CURVES = RUN / "predictions.parquet", RUN / "curves.csv"
+PREDICTIONS, DEVELOPMENT, CURVES = RUN / "predictions.parquet", RUN / "dev.parquet", RUN / "curves.csv"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def made_up(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         tested = {1: np.arange(0, 5), 2: np.arange(11, 16)}
-        make_up(CLASSES, tested, variants=["self_tva", "cross_tva"], seeds=[1, 2])
+        developed = {1: np.arange(5, 9), 2: np.arange(0, 4)}
+        make_up(CLASSES, tested, developed, variants=["self_tva", "cross_tva"], seeds=[1, 2])
         aggregate.main()
     return folder
 
@@ -191,21 +192,37 @@ def test_predictions_of_other_utterances_are_said(path, damage, said, study):
     refused(ttest.main, rf"^runs/ must hold predictions of .*{said}: run dvc repro$")
 
 
-def test_no_damage_changes_what_is_read(study):
+@pytest.mark.parametrize(("path", "part"), [(PREDICTIONS, "test"), (DEVELOPMENT, "dev")])
+def test_no_damage_changes_what_is_read(path, part, study):
     """Seeded random damage: bits, cuts and other bytes, at the table and at the metadata at the file's end."""
-    whole, rng, said = PREDICTIONS.read_bytes(), random.Random(7), []
-    expected = predictions.read("self_tva", 2, CLASSES)
+    whole, rng, said = path.read_bytes(), random.Random(7), []
+    expected = predictions.read("self_tva", 2, CLASSES, part)
 
     def read() -> None:
-        pd.testing.assert_frame_equal(predictions.read("self_tva", 2, CLASSES), expected, check_exact=True)
+        pd.testing.assert_frame_equal(predictions.read("self_tva", 2, CLASSES, part), expected, check_exact=True)
 
     for _ in range(1500):
-        PREDICTIONS.write_bytes(damaged(whole, rng))
+        path.write_bytes(damaged(whole, rng))
         said += error(read)
     assert 500 < len(said) < 1500
-    assert [
-        line for line in said if not re.fullmatch(rf"{PREDICTIONS}:? .*: remove {RUN}, then run dvc repro", line)
-    ] == []
+    assert [line for line in said if not re.fullmatch(rf"{path}:? .*: remove {RUN}, then run dvc repro", line)] == []
+
+
+def test_development_predictions_that_are_not_the_studys_are_said(study):
+    def read() -> pd.DataFrame:
+        return predictions.read_study(["self_tva", "cross_tva"], [1, 2], CLASSES, part="dev")
+
+    rows = {1: ["u05", "u06", "u07", "u08"], 2: ["u00", "u01", "u02", "u03"]}
+    assert {fold: list(own["utterance_id"].unique()) for fold, own in read().groupby("fold")} == rows
+    table = pd.read_parquet(DEVELOPMENT)
+    predictions.write(RUN, table.iloc[1:], "dev")
+    with pytest.raises(
+        UserError, match=r"^runs/self_tva/seed2/dev.parquet must be of the same folds, .* as runs/\S*dev"
+    ):
+        read()
+    DEVELOPMENT.unlink()
+    with pytest.raises(UserError, match=r"^runs/self_tva/seed2/dev.parquet is missing: dvc repro writes"):
+        read()
 
 
 @pytest.mark.parametrize("path", [PREDICTIONS, CURVES], ids=["predictions", "curves"])

@@ -21,6 +21,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from sklearn.metrics import balanced_accuracy_score, recall_score
 from torch.nn import functional as F
 
 from stages.common import corpus as corpora
@@ -33,7 +34,8 @@ from stages.train import __main__ as stage
 from stages.train import data, model, plain, protocol
 from stages.train.device import deterministic
 from stages.train.engine.work import Work, data_digest
-from stages.train.run_state import Epoch
+from stages.train.optimiser import Plateau
+from stages.train.run_state import Epoch, RunState
 from stages.train.stack import Stack
 from tests.conftest import Study, changed
 
@@ -120,7 +122,12 @@ def test_the_bytes_do_not_depend_on_what_is_trained_beside(workers, together, tr
     said = trained.ok("python", "-m", "stages.train", "--variant", "cross_tva", "--seed", "1")
     assert "found in .work/" not in said
     assert trained.outputs("cross_tva", 1) == before
-    assert list(before) == ["curves.csv", *(f"fold{i}.safetensors" for i in range(1, 6)), "predictions.parquet"]
+    assert list(before) == [
+        "curves.csv",
+        "dev.parquet",
+        *(f"fold{i}.safetensors" for i in range(1, 6)),
+        "predictions.parquet",
+    ]
     trained.set(train__workers=2, train__together="auto")
 
 
@@ -148,6 +155,7 @@ def test_a_run_is_the_same_whatever_is_beside_it(variant, precision, trained):
     for run in run_ids:
         assert alone[run].epochs == beside[run].epochs
         np.testing.assert_array_equal(alone[run].probabilities, beside[run].probabilities)
+        np.testing.assert_array_equal(alone[run].dev_probabilities, beside[run].dev_probabilities)
         for name, weight in alone[run].weights.items():
             assert torch.equal(weight, beside[run].weights[name]), name
 
@@ -217,10 +225,11 @@ def test_in_float64_a_training_is_plain_torchs(variant, trained):
     run_id = RunId(3, 2)
     ((_, run),) = protocol.train(plan, [run_id], {2: rows}, corpus)
     with deterministic(torch.device("cpu")):  # by one thread, as the project does
-        epochs, probabilities, weights = train_plainly(plan, run_id, rows, corpus)
+        epochs, probabilities, dev_probabilities, weights = train_plainly(plan, run_id, rows, corpus)
     for actual, expected in zip(run.epochs, epochs, strict=True):
         assert vars(actual) == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(run.probabilities, probabilities, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(run.dev_probabilities, dev_probabilities, rtol=0, atol=1e-12)
     assert run.weights.keys() == weights.keys()
     for name, weight in run.weights.items():
         torch.testing.assert_close(weight, weights[name].view_as(weight), rtol=0, atol=1e-11, msg=name)
@@ -228,8 +237,8 @@ def test_in_float64_a_training_is_plain_torchs(variant, trained):
 
 def train_plainly(
     plan: Plan, run_id: RunId, rows: dict[str, np.ndarray], corpus: features.Features
-) -> tuple[list[dict], np.ndarray, dict[str, torch.Tensor]]:
-    """One run's epochs, test probabilities and weights of its best epoch."""
+) -> tuple[list[dict], np.ndarray, np.ndarray, dict[str, torch.Tensor]]:
+    """One run's epochs, test and development probabilities and weights of its best epoch."""
     weights, order, _ = (int(seed) for seed in np.random.SeedSequence(list(run_id)).generate_state(3))
     torch.manual_seed(weights)
     network, limits = plain.Model(plan, protocol.shape(corpus)).double(), plan.protocol
@@ -252,11 +261,12 @@ def train_plainly(
         schedule.step(dev_loss)
         if all(accuracy > epoch["dev_accuracy"] for epoch in epochs):
             best = copy.deepcopy(network)
-        values = (number, np.mean(losses), dev_loss, accuracy, rate)
+        recalls = recall_score(labels, logits.argmax(1), labels=np.unique(labels), average="macro", zero_division=0)
+        values = (number, np.mean(losses), dev_loss, accuracy, recalls, rate)
         epochs.append(dict(zip([field.name for field in dataclasses.fields(Epoch)], values, strict=True)))
     with torch.no_grad():
-        probabilities = best(inputs_of(rows["test"])[0]).softmax(1).numpy()
-    return epochs, probabilities, best.state_dict()
+        probabilities = [best(inputs_of(rows[part])[0]).softmax(1).numpy() for part in ("test", "dev")]
+    return epochs, *probabilities, best.state_dict()
 
 
 def dense(corpus: features.Features, train: np.ndarray) -> Callable[[np.ndarray], tuple[dict, torch.Tensor]]:
@@ -320,11 +330,12 @@ def test_mixed_precision_is_near_float32_and_not_it(trained):
     assert mixed.epochs[0].train_loss != single.epochs[0].train_loss
 
 
-def test_predictions_are_those_of_the_test_parts(trained):
-    table = pd.read_parquet(trained.folder / "runs/cross_tva/seed1/predictions.parquet")
+@pytest.mark.parametrize(("part", "file"), [("test", "predictions.parquet"), ("dev", "dev.parquet")])
+def test_predictions_are_those_of_their_parts(part, file, trained):
+    table = pd.read_parquet(trained.folder / "runs/cross_tva/seed1" / file)
     folds = corpora.read_folds(trained.folder / "data/folds.csv")
     label = corpora.read_utterances(trained.folder / "data/corpus").set_index("utterance_id")["label"]
-    expected = folds[folds["part"] == "test"]
+    expected = folds[folds["part"] == part]
     assert table[["fold", "utterance_id"]].values.tolist() == expected[["fold", "utterance_id"]].values.tolist()
     assert table["actual"].tolist() == label[table["utterance_id"]].tolist()
     probabilities = table.filter(like="probability_")
@@ -348,6 +359,67 @@ def test_stopping_and_learning_rate_follow_the_protocol(trained):
             if bad > 10:
                 rate, bad, drops = rate / 10, 0, drops + 1
     assert drops > 0
+
+
+def test_development_predictions_are_those_of_the_best_epoch(trained):
+    run = trained.folder / "runs/cross_tva/seed1"
+    table, curves = pd.read_parquet(run / "dev.parquet"), pd.read_csv(run / "curves.csv")
+    for fold, rows in table.groupby("fold"):
+        epochs = curves[curves["fold"] == fold]
+        best = epochs.loc[epochs["dev_accuracy"].idxmax()]
+        assert best["epoch"] < epochs["epoch"].max()
+        assert (rows["actual"] == rows["predicted"]).mean() == best["dev_accuracy"]
+        recalls = balanced_accuracy_score(rows["actual"], rows["predicted"])
+        assert recalls == pytest.approx(best["dev_balanced_accuracy"])
+        assert dev_loss(rows) == pytest.approx(best["dev_loss"], rel=1e-5)
+
+
+def dev_loss(rows: pd.DataFrame) -> float:
+    """The cross-entropy of predictions."""
+    columns = [rows.columns.get_loc(f"probability_{name}") for name in rows["actual"]]
+    return float(np.mean([-np.log(row[column]) for row, column in zip(rows.to_numpy(), columns, strict=True)]))
+
+
+@pytest.mark.parametrize(("select", "best"), [("accuracy", 2), ("balanced_accuracy", 3), ("loss", 4)])
+def test_the_best_epoch_is_the_first_with_the_best_value_selected_by(select, best):
+    values = [(0.5, 0.4, 1.0), (0.6, 0.5, 0.9), (0.6, 0.7, 0.9), (0.55, 0.7, 0.8), (0.5, 0.6, 0.8)]
+    run = RunState(
+        id=RunId(1, 1),
+        rows={},
+        scalers={},
+        shuffle=np.random.default_rng(0),
+        generator=torch.Generator(),
+        schedule=Plateau(0.001, factor=0.1, patience=10),
+        select=select,
+    )
+    for epoch, (accuracy, balanced, loss) in enumerate(values, start=1):
+        own = {"dev_accuracy": accuracy, "dev_balanced_accuracy": balanced, "dev_loss": loss}
+        run.note(Epoch(epoch=epoch, train_loss=1.0, learning_rate=0.001, **own), torch.tensor([float(epoch)]))
+    assert (run.best_epoch, run.best.item()) == (best, best)
+    assert run.progress(patience=7, max_epochs=99).last_epoch == best + 7
+
+
+def test_stopping_and_the_predictions_follow_what_is_selected_by(trained):
+    corpus, folds = read(trained)
+    rows, chosen = {fold: features.fold_rows(corpus, folds, fold) for fold in corpora.numbers(folds)}, {}
+    for select in ("accuracy", "balanced_accuracy", "loss"):
+        plan = changed_plan(trained, "self_ta", train__protocol__select=select, train__protocol__patience=5)
+        chosen[select] = []
+        for (_, fold), run in protocol.train(plan, [RunId(1, fold) for fold in rows], rows, corpus, at_once=5):
+            values = [getattr(epoch, f"dev_{select}") for epoch in run.epochs]
+            best = int(np.argmin(values) if select == "loss" else np.argmax(values))
+            assert len(run.epochs) == best + 1 + 5
+            labels = corpus.label[rows[fold]["dev"]]
+            assert (run.dev_probabilities.argmax(1) == labels).mean() == run.epochs[best].dev_accuracy
+            loss = -np.log(run.dev_probabilities[np.arange(len(labels)), labels]).mean()
+            assert loss == pytest.approx(run.epochs[best].dev_loss, rel=1e-5)
+            chosen[select].append((fold, best))
+    assert len({tuple(sorted(own)) for own in chosen.values()}) == 3  # else this would show nothing
+
+
+def test_mean_recall_leaves_out_classes_that_are_not_there():
+    labels = np.array([0, 0, 0, 3, 3, 1])  # 2 of 3, 1 of 2, 0 of 1; none of class 2
+    assert protocol.mean_recall(labels, np.array([1, 1, 0, 1, 0, 0], bool)) == pytest.approx((2 / 3 + 1 / 2) / 3)
 
 
 def test_the_best_epochs_weights_were_tested(trained):

@@ -15,6 +15,8 @@ Size = Annotated[int, Field(ge=1, le=2**16)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Select = Literal["accuracy", "balanced_accuracy", "loss"]
+"""A value of the development part by which epochs are compared."""
 
 
 class Section(BaseModel):
@@ -68,8 +70,10 @@ class Protocol(Section):
     """The learning rate is multiplied by this when the development loss stalls."""
     lr_patience: Annotated[int, Field(ge=0, le=10**9)] = 10
     """Epochs without a better development loss before that."""
+    select: Select = "accuracy"
+    """The development value whose best epoch, the first of equals, gives the weights that are tested."""
     patience: Count = 10
-    """Epochs without a better development accuracy before training stops."""
+    """Epochs without a better such value before training stops."""
     max_epochs: Count = 200
 
 

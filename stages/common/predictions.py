@@ -1,6 +1,7 @@
 """`runs/<variant>/seed<seed>/predictions.parquet`: the primary record, from which every score is computed.
 
-The file's metadata hold a checksum of its table, so that a damaged file is not read as if it were what was predicted.
+`dev.parquet` beside it holds the same of the development parts, by the same weights: no score of a table is of those.
+A file's metadata hold a checksum of its table, so that a damaged file is not read as if it were what was predicted.
 """
 
 import hashlib
@@ -17,9 +18,10 @@ from stages.common.errors import UserError
 from stages.common.features import Features
 
 RUNS = Path("runs")
-FILE = "predictions.parquet"
+FILES = {"test": "predictions.parquet", "dev": "dev.parquet"}
+"""Part of the folds → the file of its predictions."""
 COLUMNS = ["fold", "utterance_id", "actual", "predicted"]
-"""Its columns, but for a probability of each class."""
+"""A file's columns, but for a probability of each class."""
 CHECKSUM = b"sha256"
 """The checksum's name in the file's metadata."""
 
@@ -46,11 +48,11 @@ def table(features: Features, fold: int, rows: np.ndarray, probabilities: np.nda
     return pd.DataFrame(columns)
 
 
-def write(run_folder: Path, predictions: pd.DataFrame) -> None:
-    """Write one run's predictions, and their checksum, into its folder."""
+def write(run_folder: Path, predictions: pd.DataFrame, part: str = "test") -> None:
+    """Write one run's predictions of a part, and their checksum, into its folder."""
     content = pyarrow.Table.from_pandas(predictions, preserve_index=False)
     content = content.replace_schema_metadata({CHECKSUM: checksum(content)})
-    parquet.write_table(content, run_folder / FILE)
+    parquet.write_table(content, run_folder / FILES[part])
 
 
 def checksum(content: pyarrow.Table) -> bytes:
@@ -63,15 +65,17 @@ def checksum(content: pyarrow.Table) -> bytes:
     return digest.hexdigest().encode()
 
 
-def read(variant: str, seed: int, classes: list[str]) -> pd.DataFrame:
+def read(variant: str, seed: int, classes: list[str], part: str = "test") -> pd.DataFrame:
     """All folds' predictions of one variant and seed, with columns variant and seed before the others.
+
+    `part`: test or dev, that of the folds whose utterances are predicted.
 
     Raises
     ------
     UserError
         If the file is missing, its content is not what was written, or not of `classes`.
     """
-    path = folder(variant, seed) / FILE
+    path = folder(variant, seed) / FILES[part]
     predictions = _read_unchanged(path)
     columns = [*COLUMNS, *(f"probability_{name}" for name in classes)]
     if list(predictions) != columns:
@@ -106,8 +110,10 @@ def _read_unchanged(path: Path) -> pd.DataFrame:
     return content.to_pandas()
 
 
-def read_study(variants: list[str], seeds: list[int], classes: list[str]) -> pd.DataFrame:
-    """The predictions of all seeds of some variants, whatever else lies in `runs/`; all tested the same utterances.
+def read_study(variants: list[str], seeds: list[int], classes: list[str], part: str = "test") -> pd.DataFrame:
+    """The predictions of all seeds of some variants, whatever else lies in `runs/`; all are of the same utterances.
+
+    `part`: test or dev, as for `read`.
 
     Raises
     ------
@@ -115,13 +121,14 @@ def read_study(variants: list[str], seeds: list[int], classes: list[str]) -> pd.
         As `read`, and if two of the files are not of the same folds.
     """
     keys = [(variant, seed) for variant in variants for seed in seeds]
-    tables = [read(*key, classes) for key in keys]
+    tables = [read(*key, classes, part) for key in keys]
     for key, table in zip(keys, tables, strict=True):
-        tested, expected = (some[["fold", "utterance_id", "actual"]] for some in (table, tables[0]))
-        if not tested.equals(expected):
-            differ = {*tested.itertuples(index=False, name=None)} ^ {*expected.itertuples(index=False, name=None)}
+        predicted, expected = (some[["fold", "utterance_id", "actual"]] for some in (table, tables[0]))
+        if not predicted.equals(expected):
+            differ = {*predicted.itertuples(index=False, name=None)} ^ {*expected.itertuples(index=False, name=None)}
+            path, first = (folder(*own) / FILES[part] for own in (key, keys[0]))
             raise UserError(
-                f"{folder(*key) / FILE} must be of the same folds, utterances and classes as "
-                f"{folder(*keys[0]) / FILE}, but they differ in {min(differ, default='their order')}: run dvc repro"
+                f"{path} must be of the same folds, utterances and classes as {first}, but they differ in "
+                f"{min(differ, default='their order')}: run dvc repro"
             )
     return pd.concat(tables, ignore_index=True)

@@ -16,6 +16,9 @@ from stages.common import files
 WEIGHTS = "weights/"
 """Before the names of weights among the arrays of a result."""
 
+PROBABILITIES = "probabilities/"
+"""Before the parts, dev and test, whose probabilities are among the arrays of a result."""
+
 _VALUES = "values.json"
 """The name, among the arrays, of the JSON."""
 

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from stages.common import files, predictions
 from stages.common.features import Features, fold_rows
-from stages.common.records import WEIGHTS, Record
+from stages.common.records import PROBABILITIES, WEIGHTS, Record
 
 
 def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[int, Record]) -> int:
@@ -17,15 +17,18 @@ def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[i
     `results`: fold → the record of its run. `features` may lack the modalities. Use it inside `files.replacing`.
     """
     folder.mkdir()
-    tables, curves = [], []
+    curves: list[dict] = []
+    tables: dict[str, list[pd.DataFrame]] = {part: [] for part in predictions.FILES}
     for fold, result in results.items():
-        rows = fold_rows(features, folds, fold)["test"]
-        tables.append(predictions.table(features, fold, rows, result.arrays["probabilities"]))
+        rows = fold_rows(features, folds, fold)
+        for part, own in tables.items():
+            own.append(predictions.table(features, fold, rows[part], result.arrays[f"{PROBABILITIES}{part}"]))
         curves.extend({"fold": fold} | epoch for epoch in result.values["epochs"])
         weights = _weights(result)
         if weights:
             save_file(weights, folder / f"fold{fold}.safetensors")
-    predictions.write(folder, pd.concat(tables, ignore_index=True))
+    for part, own in tables.items():
+        predictions.write(folder, pd.concat(own, ignore_index=True), part)
     files.write_csv(folder / "curves.csv", pd.DataFrame(curves))
     return len(curves)
 

@@ -37,7 +37,8 @@ def train(
 
     A run is a pure function of plan, id and features, whatever runs are in the same batch: on the CPU to the last bit.
     Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
-    development accuracy does, and the weights of its best epoch are tested. `rows`: fold → part → rows of `features`.
+    development value that the protocol selects by does, and the weights of its best epoch are tested.
+    `rows`: fold → part → rows of `features`.
     `report`: is told how far a run is, at its start and after each epoch. `stopwatch`: is told of data, training and
     evaluation. `checkpoints`: where runs leave checkpoints, at least `checkpoint_seconds` apart, and resume from.
 
@@ -116,29 +117,38 @@ class Runs:
         losses = self._train()
         outputs = self._predict(self.state.parameters, self.running, "dev")
         for run, loss, logits, parameters in zip(self.running, losses, outputs, self.state.parameters, strict=True):
-            labels = torch.from_numpy(self.features.label[run.rows["dev"]]).to(self.device)
+            actual = self.features.label[run.rows["dev"]]
+            labels = torch.from_numpy(actual).to(self.device)
+            right = logits.argmax(1) == labels
             epoch = Epoch(
                 epoch=len(run.epochs) + 1,
                 train_loss=loss,
                 dev_loss=F.cross_entropy(logits, labels).item(),
-                dev_accuracy=(logits.argmax(1) == labels).double().mean().item(),
+                dev_accuracy=right.double().mean().item(),
+                dev_balanced_accuracy=mean_recall(actual, right.cpu().numpy()),
                 learning_rate=run.schedule.rate,
             )
             epoch.check_finite(run.id)
             run.note(epoch, parameters)
 
     def take_ended(self) -> Iterator[tuple[RunId, Run]]:
-        """Test the runs that have ended, and let go of them."""
+        """Test the runs that have ended, predict their development parts by the same weights, and let go of them."""
         last = [self.progress(run).has_ended for run in self.running]
         ended = [run for run, end in zip(self.running, last, strict=True) if end]
         if not ended:
             return
         going_on = [i for i, end in enumerate(last) if not end]
         self.running, self.state = [self.running[i] for i in going_on], self.state[going_on]
-        outputs = self._predict(torch.stack([run.best for run in ended]), ended, "test")
-        for run, logits in zip(ended, outputs, strict=True):
-            weights = {name: value.cpu() for name, value in self.stack.named(run.best).items()}
-            yield run.id, Run(epochs=run.epochs, probabilities=logits.softmax(1).cpu().numpy(), weights=weights)
+        best = torch.stack([run.best for run in ended])
+        test, dev = (self._predict(best, ended, part) for part in ("test", "dev"))
+        for run, logits, dev_logits in zip(ended, test, dev, strict=True):
+            outcome = Run(
+                epochs=run.epochs,
+                probabilities=logits.softmax(1).cpu().numpy(),
+                dev_probabilities=dev_logits.softmax(1).cpu().numpy(),
+                weights={name: value.cpu() for name, value in self.stack.named(run.best).items()},
+            )
+            yield run.id, outcome
 
     def _start(self, run_id: RunId) -> tuple[RunState, State]:
         """A run and its state: seeds for weights, for the order of the batches, the same for all variants, and
@@ -156,6 +166,7 @@ class Runs:
             schedule=optimiser.Plateau(
                 protocol.learning_rate, factor=protocol.lr_factor, patience=protocol.lr_patience
             ),
+            select=protocol.select,
         )
         checkpoint = self.checkpoints.checkpoint(run_id) if self.checkpoints else None
         if checkpoint and checkpoint.values["device"] == self.device.type:
@@ -220,6 +231,13 @@ class Runs:
             batch = self.batches(cut, [runs[i].scalers for i in active])
             self.stopwatch.switch(before)
             yield active, batch
+
+
+def mean_recall(labels: np.ndarray, right: np.ndarray) -> float:
+    """Balanced accuracy: the mean recall over the classes among `labels` [N]; `right` [N]: which are predicted."""
+    tested = np.bincount(labels)
+    present = tested > 0
+    return float((np.bincount(labels, right)[present] / tested[present]).mean())
 
 
 def shape(features: Features) -> model.Shape:

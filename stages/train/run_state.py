@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import UserError
-from stages.common.records import WEIGHTS, Record, RunId
+from stages.common.plan import Select
+from stages.common.records import PROBABILITIES, WEIGHTS, Record, RunId
 from stages.train import optimiser
 from stages.train.data import Scaler
 
@@ -22,8 +23,16 @@ class Epoch:
     """Mean over the epoch's utterances, dropout on."""
     dev_loss: float
     dev_accuracy: float
+    dev_balanced_accuracy: float
+    """Mean recall over the classes of the development part."""
     learning_rate: float
     """With which the epoch was trained."""
+
+    def is_better(self, other: "Epoch", select: Select) -> bool:
+        """Whether its development value `select` is better than another epoch's: equal is not."""
+        if select == "loss":
+            return self.dev_loss < other.dev_loss
+        return getattr(self, f"dev_{select}") > getattr(other, f"dev_{select}")
 
     def check_finite(self, run: RunId) -> None:
         """Raise a UserError if a loss is not finite."""
@@ -57,15 +66,21 @@ class Run:
     epochs: list[Epoch]
     probabilities: np.ndarray
     """[test utterances, classes]"""
+    dev_probabilities: np.ndarray
+    """[development utterances, classes]"""
     weights: dict[str, Tensor]
-    """Of the epoch with the best development accuracy, the first of them."""
+    """Of the best epoch, by which both are predicted."""
 
     def record(self, *, weights: bool) -> Record:
         """What is kept of it, with its weights or without."""
         kept = {f"{WEIGHTS}{name}": value.numpy() for name, value in self.weights.items()} if weights else {}
         return Record(
             values={"epochs": [asdict(epoch) for epoch in self.epochs]},
-            arrays={"probabilities": self.probabilities} | kept,
+            arrays={
+                f"{PROBABILITIES}test": self.probabilities,
+                f"{PROBABILITIES}dev": self.dev_probabilities,
+                **kept,
+            },
         )
 
 
@@ -93,6 +108,8 @@ class RunState:
     generator: torch.Generator
     """Of dropout."""
     schedule: optimiser.Plateau
+    select: Select
+    """The development value by which its best epoch is chosen."""
     steps: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     best_epoch: int = 0
@@ -102,7 +119,7 @@ class RunState:
     def note(self, epoch: Epoch, parameters: Tensor) -> None:
         """Take note of an epoch and the parameters [P] after it."""
         self.schedule.step(epoch.dev_loss)
-        if self.best is None or epoch.dev_accuracy > self.epochs[self.best_epoch - 1].dev_accuracy:
+        if self.best is None or epoch.is_better(self.epochs[self.best_epoch - 1], self.select):
             self.best_epoch, self.best = epoch.epoch, parameters.clone()
         self.epochs.append(epoch)
 
