@@ -358,7 +358,10 @@ MISTAKES = {
         folds(fold=1),
         "folds: row 6: an utterance must be in a fold once, but 'u0' is in fold 1",
     ),
-    "columns of folds": (folds(seed=1), "columns of the folds must be fold, utterance_id, part, but are"),
+    "columns of folds": (
+        folds(seed=1),
+        "columns of the folds must be fold, utterance_id, part and perhaps repeat, but are",
+    ),
 }
 
 

@@ -125,6 +125,22 @@ BAD = {
     "confusion fold": ({"confusion__fold": 6}, r"confusion.fold must be one of the folds 1 … 5, but is 6$"),
     "fold of three": ({"split__folds": 3, "confusion__fold": 4}, "confusion.fold must be one of the folds 1 … 3, but"),
     "seed too large": ({"seeds": [2**32]}, "seeds.0: .* less than or equal to 4294967295, but is 4294967296"),
+    "fold of two repeats": (
+        {"split__folds": 3, "split__repeats": 2, "confusion__fold": 7},
+        "confusion.fold must be one of the folds 1 … 6, but is 7",
+    ),
+    "no repeats": ({"split__repeats": 0}, "split.repeats: .* greater than or equal to 1, but is 0"),
+    "many repeats": ({"split__repeats": 101}, "split.repeats: .* less than or equal to 100, but is 101"),
+    "repeats of published folds": (
+        {"split__scheme": "published", "split__repeats": 3},
+        "split: repeats must be 1 where the scheme is published, not random, but is 3",
+    ),
+    "group": ({"split__group": "session"}, "split.group: .*'dialogue' or 'speaker', but is 'session'"),
+    "group of left out speakers": (
+        {"split__scheme": "leave_speaker_out", "split__group": "dialogue"},
+        "split: group must be null where the scheme is leave_speaker_out, not random, but is dialogue",
+    ),
+    "select": ({"train__protocol__select": "f1"}, "train.protocol.select: .*'balanced_accuracy'.*, but is 'f1'"),
     "split seed": ({"split__seed": 2**32}, "split.seed: .* less than or equal to 4294967295, but is 4294967296"),
     "size": ({"model__hidden": 10**30}, "model.hidden: .* less than or equal to 65536, but is 10{30}$"),
     "root": ({"corpus__root": "a\0b"}, "corpus.root: must be a folder's path of printable characters, but is 'a"),

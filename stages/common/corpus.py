@@ -84,9 +84,10 @@ def labels_digest(folder: Path = FOLDER) -> str:
 
 
 def read_folds(path: Path = FOLDS, known: Collection[str] | None = None) -> pd.DataFrame:
-    """A table fold, utterance_id, part as `check_folds` has it; folds count from 1."""
+    """A table fold, utterance_id, part, perhaps repeat, as `check_folds` has it; folds count from 1."""
+    dtypes = {"fold": int, "utterance_id": str, "part": str, "repeat": int}
     with restorable(path):
-        folds = pd.read_csv(path, dtype={"fold": int, "utterance_id": str, "part": str}, keep_default_na=False)
+        folds = pd.read_csv(path, dtype=dtypes, keep_default_na=False)
         check_folds(folds, known)
     return folds
 
@@ -94,22 +95,28 @@ def read_folds(path: Path = FOLDS, known: Collection[str] | None = None) -> pd.D
 def check_folds(folds: pd.DataFrame, known: Collection[str] | None = None) -> None:
     """Check a table fold (from 1), utterance_id, part: each utterance at most once in a fold, and `known` if given.
 
+    A column repeat (from 1) may say which partition of the corpus a fold belongs to.
+
     Raises
     ------
     UserError
         If it breaks a rule; names the row, counted from 0, the rule and the value.
     """
     columns = list(folds.columns) if isinstance(folds, pd.DataFrame) else folds
-    if not isinstance(columns, list) or sorted(map(str, columns)) != ["fold", "part", "utterance_id"]:
-        raise UserError(f"columns of the folds must be fold, utterance_id, part, but are {short(columns)}")
+    names = {"fold", "utterance_id", "part"}
+    if not isinstance(columns, list) or sorted(map(str, columns)) not in (sorted(names), sorted(names | {"repeat"})):
+        raise UserError(
+            f"columns of the folds must be fold, utterance_id, part and perhaps repeat, but are {short(columns)}"
+        )
+    number = ("a whole number in 1 … 999999", lambda value: is_integer(value) and 0 < value < 10**6)
     rules = {
-        "fold": ("a whole number in 1 … 999999", lambda value: is_integer(value) and 0 < value < 10**6),
+        "fold": number,
         "utterance_id": (
             "text" if known is None else "an utterance of the corpus",
             lambda value: isinstance(value, str) and (known is None or value in known),
         ),
         "part": (f"one of {', '.join(PARTS)}", lambda value: isinstance(value, str) and value in PARTS),
-    }
+    } | ({"repeat": number} if "repeat" in columns else {})
     for column, (rule, holds) in rules.items():
         for row, value in enumerate(folds[column]):
             if not holds(value):
@@ -119,6 +126,14 @@ def check_folds(folds: pd.DataFrame, known: Collection[str] | None = None) -> No
         row = repeated.index(True)
         fold, name = folds.iloc[row][["fold", "utterance_id"]]
         raise UserError(f"folds: row {row}: an utterance must be in a fold once, but {name!r} is in fold {fold} twice")
+    if "repeat" in columns:
+        others = folds["repeat"] != folds.groupby("fold")["repeat"].transform("first")
+        if others.any():
+            row = others.tolist().index(True)
+            fold, repeat = folds.iloc[row][["fold", "repeat"]]
+            raise UserError(
+                f"folds: row {row}: a fold must belong to one repeat, but {fold} is of repeat {repeat} and another"
+            )
 
 
 def numbers(folds: pd.DataFrame) -> list[int]:

@@ -101,10 +101,28 @@ class Split(Section):
 
     scheme: Literal["auto", "published", "random", "leave_session_out", "leave_speaker_out"] = "auto"
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
-    """Folds of the random scheme."""
+    """Folds of the random scheme; of others they are the corpus's, its sessions or its speakers."""
+    repeats: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many such partitions the random scheme draws; the folds' numbers go on counting from one to the next."""
+    group: Literal["dialogue", "speaker"] | None = None
+    """What the random scheme keeps in one part of a fold as a whole; null: nothing but the utterance."""
     dev_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Development share of each held-out fold of the random scheme."""
     seed: Seed = 1
+
+    @model_validator(mode="after")
+    def _scheme_has_them(self) -> "Split":
+        if self.scheme != "auto" and self.unfit(self.scheme):
+            raise ValueError(self.unfit(self.scheme))
+        return self
+
+    def unfit(self, scheme: str) -> str | None:
+        """The rule that a key of the random scheme breaks under the scheme `scheme`; None if it breaks none."""
+        for key, value, without in (("repeats", self.repeats, 1), ("group", self.group, None)):
+            if scheme != "random" and value != without:
+                left_out = "null" if without is None else without
+                return f"{key} must be {left_out} where the scheme is {scheme}, not random, but is {value}"
+        return None
 
 
 class Modality(plan.Entry):
@@ -319,10 +337,9 @@ class Params(Section):
         scheme = self.split.scheme
         if scheme == "auto" and self.corpus.source == "synthetic":
             scheme = "random"
-        if scheme == "random" and self.confusion.fold > self.split.folds:  # of other schemes `split` checks it
-            raise ValueError(
-                f"confusion.fold must be one of the folds 1 … {self.split.folds}, but is {self.confusion.fold}"
-            )
+        folds = self.split.folds * self.split.repeats
+        if scheme == "random" and self.confusion.fold > folds:  # of other schemes `split` checks it
+            raise ValueError(f"confusion.fold must be one of the folds 1 … {folds}, but is {self.confusion.fold}")
         return self
 
     @model_validator(mode="after")

@@ -20,16 +20,19 @@ def main() -> None:
 
 
 def divide(utterances: pd.DataFrame, config: params.Split) -> pd.DataFrame:
-    """A table fold, utterance_id, part, by the scheme that the params name.
+    """A table fold, utterance_id, part, with repeats also repeat, by the scheme that the params name.
 
     Raises
     ------
     UserError
-        If the corpus does not have what the scheme needs.
+        If the corpus does not have what the scheme needs, or the scheme not what the params ask of it.
     """
     published, scheme = corpus.FOLDER / "folds.csv", config.scheme
     if scheme == "auto":
         scheme = "published" if published.exists() else "random"
+    unfit = config.unfit(scheme)
+    if unfit:
+        raise UserError(f"split.{unfit}")
     if scheme == "published":
         if not published.exists():
             raise UserError(
