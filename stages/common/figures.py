@@ -12,6 +12,7 @@ from matplotlib.textpath import TextPath
 from stages.common import files
 
 matplotlib.rcdefaults()  # not a user's own settings: the same study gives the same bytes
+matplotlib.rcParams["text.parse_math"] = False  # a class or a model may have a $ in its name
 
 DPI = 110
 WIDEST = 4

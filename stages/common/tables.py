@@ -7,7 +7,7 @@ def markdown(table: pd.DataFrame) -> str:
     """`table` as a Markdown table without its index; empty cells are "–"."""
     rows = [[str(name) for name in table.columns], ["---"] * table.shape[1]]
     rows += [["–" if pd.isna(cell) else str(cell) for cell in row] for row in table.itertuples(index=False)]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |\n" for row in rows)
 
 
 def mean_std(mean: float, std: float) -> str:
