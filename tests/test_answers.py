@@ -95,6 +95,10 @@ WRONG = {
         lambda table: pd.concat([table, table.iloc[[5]]], ignore_index=True),
         "row 246: an utterance must be predicted once, but u3_05 is predicted by b, seed 30, fold 3 in row 5 too",
     ),
+    "the last one twice": (
+        lambda table: pd.concat([table, table[(table["variant"] == "c") & (table["seed"] == 30)].iloc[[10]]]),
+        "row 246: an utterance must be predicted once, but u3_10 is predicted by c, seed 30, fold 3 in row 54 too",
+    ),
     "lacking": (
         lambda table: table.drop(70).reset_index(drop=True),
         "b, seed 30, fold 1: all utterances that another run tests in this fold must be predicted once, "

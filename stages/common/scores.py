@@ -142,8 +142,8 @@ def scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | No
         if dev is not None:
             own, _, of_dev = _arrays(dev, classes)
             t = temperature(of_dev, own)
-        confidence = sharpened(probabilities, t).max(axis=1)
-        found["calibration_error"] = calibration_error(confidence, actual == predicted, np.ones((1, len(actual)), np.float32))[0]
+        confidence, once = sharpened(probabilities, t).max(axis=1), np.ones((1, len(actual)), np.float32)
+        found["calibration_error"] = calibration_error(confidence, actual == predicted, once)[0]
         for name in ("negative_log_likelihood", "brier_score"):
             found[name] = weights(name, actual) @ values(name, actual, predicted, probabilities)
     own = {name: float(found[name]) for name in metrics.METRICS if name in found}

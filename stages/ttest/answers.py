@@ -175,7 +175,7 @@ def _check_once(answers: Answers, place: np.ndarray, order: np.ndarray, where: C
     """
     shape, cells = (len(answers.variants), len(answers.seeds), len(answers.fold)), place[order]
     i = int(next(iter(np.flatnonzero(cells != np.arange(len(cells)))), len(cells)))
-    if i == math.prod(shape):
+    if i == len(cells) == math.prod(shape):
         return
     twice = i < len(cells) and cells[i] < i
     v, s, n = np.unravel_index(cells[i] if twice else i, shape)

@@ -270,7 +270,8 @@ def _check_column(table: Table, name: str) -> None:
         wrong, rule = np.array([*odd, True])[codes], "be printable text without spaces around it"  # -1: empty
     if wrong.any():
         i = int(wrong.argmax())
-        value = "empty" if pd.isna(column[i]) else short(column[i])
+        value = column[i]
+        value = "empty" if pd.isna(value) else short(value) if isinstance(value, str) else f"{value:.6g}"
         raise UserError(f"{table.where(i)}: {name} must {rule}, but is {value}")
 
 
