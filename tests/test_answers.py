@@ -228,6 +228,7 @@ def test_the_calibration_error_by_hand():
     times[1, 0] = 3
     assert scores.calibration_error(confidence, right, times)[0] == pytest.approx(found[0])
     assert scores.calibration_error(confidence[:1], right[:1], times[:, :1]) == pytest.approx([0.05, 0.05])
+    assert np.isnan(scores.calibration_error(confidence, right, 0 * times)).all()
 
 
 @settings(deadline=None)

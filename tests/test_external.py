@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from stages.common import corpus, predictions
+from stages.common import corpus, figures, predictions
 from stages.common.errors import UserError
 from stages.common.metrics import METRICS
 from stages.ttest import __main__ as ttest
@@ -86,7 +86,8 @@ def table_of(folder: str, name: str = "ttest.csv") -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("known", [[], ["dialogue"], ["dialogue", "session"], ["speaker"]], ids="+".join)
-def test_a_studys_predictions_give_the_stages_numbers(known, here):
+def test_a_studys_predictions_give_the_stages_numbers(known, here, monkeypatch):
+    monkeypatch.setattr(figures, "save", lambda *_: None)
     tested = {1: np.arange(10), 2: np.arange(10, 20), 3: np.arange(20, 30)}
     variants, metrics = ["self_tv", "cross_tv", "self_v"], [name for name in METRICS if name != "calibration_error"]
     make_up(
@@ -731,5 +732,5 @@ def test_every_message_on_the_page_is_the_commands():
     own = {message for _, message, *_ in [*WRONG_TABLES.values(), *WRONG_FILES.values()]}
     assert len(messages) > 10
     for message in re.findall(r"`… ([^`]*?)(?: …| too)?`", "".join(messages)):
-        words = re.sub(r"row \d+|u7|'[^']*'|but has \d+|, …|variant;.*", "", message).split(", but")[0].strip(" :")
+        words = re.sub(r"row \d+: |u7|'[^']*'|but has \d+|, …|variant;.*", "", message).split(", but")[0].strip(" :")
         assert any(words in known for known in own), words

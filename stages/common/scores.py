@@ -98,7 +98,7 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, times: np.ndarr
     Parameters
     ----------
     confidence, right: [N], the highest probability of an utterance and whether it is of the right class.
-    times: [D, N], how often each utterance counts in each of D draws. Returns [D].
+    times: [D, N], how often each utterance counts in each of D draws. Returns [D]; NaN for a draw of no utterance.
     """
     order = np.argsort(confidence, kind="stable")
     return _calibration_error((confidence - right)[order], order, times)
@@ -108,9 +108,11 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, times: np.ndarr
 def _calibration_error(gap: np.ndarray, order: np.ndarray, times: np.ndarray) -> np.ndarray:
     """The same from confidence - right [N] by confidence; an utterance is in the bin that holds the middle of its
     mass. Compiled: a bootstrap has billions of utterances."""
-    found = np.empty(len(times))
+    found = np.full(len(times), np.nan)
     for draw, own in enumerate(times):
         total, end = own.sum(), own.sum()  # masses here are counted in 1 / BINS of an utterance
+        if total == 0:
+            continue
         mass, gaps, error = 0.0, 0.0, 0.0
         for i, n in enumerate(order):
             middle = BINS * (mass + own[n] / 2)

@@ -108,7 +108,8 @@ def _scores(
     for name in (name for name in names if METRICS[name].needs_probabilities):
         if METRICS[name].is_sum:
             values = scores.values(name, actual, predicted, answers.probabilities[..., own, :])
-            sums = drawn @ values.reshape(-1, len(actual)).T / drawn.sum(axis=1, keepdims=True)
+            with np.errstate(invalid="ignore"):  # a draw may hold no utterance of a fold
+                sums = drawn @ values.reshape(-1, len(actual)).T / drawn.sum(axis=1, keepdims=True)
             found[name] = sums.reshape(DRAWS, *values.shape[:2])
         else:
             found[name] = np.empty((DRAWS, *predicted.shape[:2]))
