@@ -596,7 +596,9 @@ def test_the_design_of_a_study():
 def test_the_design_behind_predictions():
     tested = pd.DataFrame({"fold": [1, 1, 2, 2], "utterance_id": list("abcd"), "speaker": ["F", "F", "M", "M"]})
     found = design.of_predictions(tested, 0.4)
-    assert (found.unit, found.left_out, found.test_to_train) == ("speaker", "speaker", 0.4)
+    assert (found.unit, found.left_out) == ("speaker", "speaker")
+    assert found.test_to_train == 2 / 2  # a fold can train on no more than the two that it does not test
+    assert design.of_predictions(tested, 2.5).test_to_train == 2.5
     assert design.of_predictions(tested.assign(fold=[1, 2, 1, 2]), 0).left_out is None
     assert design.of_predictions(tested.drop(columns="speaker"), 0).unit == "utterance"
 

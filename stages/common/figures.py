@@ -4,6 +4,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
@@ -11,8 +12,11 @@ from matplotlib.textpath import TextPath
 from stages.common import files
 
 matplotlib.rcdefaults()  # not a user's own settings: the same study gives the same bytes
+matplotlib.rcParams["text.parse_math"] = False  # a class or a model may have a $ in its name
 
 DPI = 110
+WIDEST = 4
+"""Panels beside each other."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -45,6 +49,19 @@ def panels(
     return figure, axes
 
 
+def wrapped(
+    labels: list[str], count: int, size: tuple[float, float], *, sharex: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """`panels`, `count` of them, `WIDEST` beside each other at most; each has the numbers of its x."""
+    beside = min(count, WIDEST)
+    figure, axes = panels(labels, (-(-count // beside), beside), size, sharex=sharex)
+    for axis in axes.flat:
+        axis.tick_params(labelbottom=True)
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return figure, list(axes.flat[:count])
+
+
 def places(count: int) -> np.ndarray:
     """Where in its row each of `count` marks stands, from the top: the same distance between all."""
     return 0.84 * ((np.arange(count) + 0.5) / count - 0.5)
@@ -52,7 +69,14 @@ def places(count: int) -> np.ndarray:
 
 def text_width(texts: list[str], size: float = 10) -> float:
     """Inches that the longest of some texts takes, written with `size` points."""
-    return max((TextPath((0, 0), text, size=size).get_extents().width / 72 for text in texts), default=0)
+    paths = [TextPath((0, 0), text, size=size) for text in texts]
+    # a curve lies within the points that draw it
+    at_most = [np.ptp(path.vertices[:, 0]) if len(path.vertices) else 0.0 for path in paths]
+    widest = 0.0
+    for i in np.argsort(at_most)[::-1]:
+        if at_most[i] > widest:  # else the extent, which takes long, need not be known
+            widest = max(widest, paths[i].get_extents().width)
+    return widest / 72
 
 
 def text_colour(background: str | tuple) -> str:

@@ -97,15 +97,16 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, times: np.ndarr
     Parameters
     ----------
     confidence, right: [N], the highest probability of an utterance and whether it is of the right class.
-    times: [D, N], how often each utterance counts in each of D draws. Returns [D].
+    times: [D, N], how often each utterance counts in each of D draws. Returns [D]; NaN for a draw of no utterance.
     """
     order = np.argsort(confidence, kind="stable")
     gap, times = (confidence - right)[order], times[:, order]
-    middle = times.cumsum(axis=1) - times / 2
-    total = times.sum(axis=1, keepdims=True)
-    bins = np.minimum((BINS * middle / total).astype(int), BINS - 1) + BINS * np.arange(len(times))[:, None]
-    sums = np.bincount(bins.ravel(), (times * gap).ravel(), BINS * len(times)).reshape(-1, BINS)
-    return np.abs(sums).sum(axis=1) / total[:, 0]
+    total = times.sum(axis=1, keepdims=True, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        middle = (times.cumsum(axis=1, dtype=np.float64) - times / 2) / total  # of an utterance's mass
+        bins = np.minimum((BINS * np.nan_to_num(middle)).astype(int), BINS - 1) + BINS * np.arange(len(times))[:, None]
+        sums = np.bincount(bins.ravel(), (times * gap).ravel(), BINS * len(times)).reshape(-1, BINS)
+        return np.abs(sums).sum(axis=1) / total[:, 0]
 
 
 def scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | None = None) -> dict[str, float]:
@@ -126,8 +127,8 @@ def scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | No
         if dev is not None:
             own, _, of_dev = _arrays(dev, classes)
             t = temperature(of_dev, own)
-        confidence = sharpened(probabilities, t).max(axis=1)
-        found["calibration_error"] = calibration_error(confidence, actual == predicted, np.ones((1, len(actual))))[0]
+        confidence, once = sharpened(probabilities, t).max(axis=1), np.ones((1, len(actual)), np.float32)
+        found["calibration_error"] = calibration_error(confidence, actual == predicted, once)[0]
         for name in ("negative_log_likelihood", "brier_score"):
             found[name] = weights(name, actual) @ values(name, actual, predicted, probabilities)
     own = {name: float(found[name]) for name in metrics.METRICS if name in found}

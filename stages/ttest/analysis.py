@@ -34,13 +34,14 @@ class Analysis:
 
     def write(self, tables: Path, plots: Path) -> None:
         """Write all tables and figures into two folders."""
+        shown = report.foremost(self.pairs, self.settings.metrics[0])
         page = report.as_markdown(self.pairs, self.settings, self.corpus, self.design, self.ranks)
         files.write_csv(tables / "ttest.csv", self.pairs)
         files.write_text(tables / "ttest.md", page)
         files.write_csv(tables / "pairs.csv", self.every_pair)
         files.write_csv(tables / "ranks.csv", self.ranks)
         metrics, names = self.settings.metrics, self.answers.variants
-        figures.save(drawing.differences(self.pairs, self.settings, self.corpus), plots / "differences.png")
+        figures.save(drawing.differences(shown, self.settings, self.corpus), plots / "differences.png")
         figures.save(drawing.runs(run_table(self.answers, metrics), names, metrics, self.corpus), plots / "runs.png")
         with files.replacing(plots / "pairs") as folder:
             folder.mkdir()
@@ -55,13 +56,18 @@ def analyse(answers: Answers, pairs: list[tuple[str, str]], settings: Compare, d
         name: bootstrap.best(drawn[name], lower_is_better=METRICS[name].lower_is_better) for name in settings.metrics
     }
     every = list(combinations(answers.variants, 2))
+    compared = comparisons.compare(answers, pairs, settings, design, drawn)
+    if pairs == every:
+        every_pair = compared[compared["score"].isin(METRICS)]
+    else:
+        every_pair = comparisons.compare(answers, every, settings, design, drawn, recalls=False)
     return Analysis(
         answers=answers,
         settings=settings,
         design=design,
         corpus=corpus,
-        pairs=comparisons.compare(answers, pairs, settings, design, drawn),
-        every_pair=comparisons.compare(answers, every, settings, design, drawn, recalls=False),
+        pairs=compared,
+        every_pair=every_pair,
         ranks=pd.DataFrame({"variant": answers.variants} | ranks),
     )
 

@@ -4,6 +4,7 @@ V variants, S seeds, K folds, C classes. N counts the utterances of all test par
 two folds test counts twice.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -93,7 +94,7 @@ class Answers:
         if metrics.METRICS[name].is_sum:
             values = scores.values(name, actual, predicted, self.probabilities[..., own, :])
             return values @ scores.weights(name, actual)
-        once, right = np.ones((1, len(actual))), predicted == actual
+        once, right = np.ones((1, len(actual)), np.float32), predicted == actual
         return np.array(
             [
                 [scores.calibration_error(self.confidence(v, s, k), right[v, s], once)[0] for s in range(len(seeds))]
@@ -123,60 +124,70 @@ def arrange(
     seed, seeds = _codes(predictions["seed"])
     fold, folds = _codes(predictions["fold"])
     utterance, utterances = _codes(predictions["utterance_id"])
-    key = fold * len(utterances) + utterance
-    tested = np.zeros(len(folds) * len(utterances), bool)
-    tested[key] = True
-    row, tested = tested.cumsum()[key] - 1, np.flatnonzero(tested)
-    shape, place = (len(variants), len(seeds), len(tested)), (variant * len(seeds) + seed) * len(tested) + row
+    actual, predicted = (_numbers(predictions[name], classes) for name in ("actual", "predicted"))
+    own = np.empty(len(utterances), np.intp)
+    own[utterance[::-1]] = actual[::-1]
+    for i in np.flatnonzero(own[utterance] != actual)[:1]:
+        raise UserError(
+            f"{where(int(i))}: actual must be the same for all models, but {utterances[utterance[i]]} is "
+            f"{classes[actual[i]]} here and {classes[own[utterance[i]]]} elsewhere"
+        )
+    tested, row = np.unique(fold * len(utterances) + utterance, return_inverse=True)
+    number, shape = tested % len(utterances), (len(variants), len(seeds), len(tested))
     answers = Answers(
         variants=variants,
         seeds=seeds,
         classes=classes,
         folds=folds,
         fold=tested // len(utterances),
-        utterance_id=np.array(utterances, dtype=object)[tested % len(utterances)],
-        actual=np.zeros(len(tested), np.intp),
-        predicted=np.zeros(shape, np.min_scalar_type(len(classes))),
-        probabilities=_probabilities(predictions, classes, place, shape),
+        utterance_id=np.array(utterances, dtype=object)[number],
+        actual=own[number],
+        predicted=np.empty((*shape[:2], 0), np.min_scalar_type(len(classes))),
     )
-    _check_once(predictions, answers, place, where)
-    actual, predicted = (_numbers(predictions[name], classes) for name in ("actual", "predicted"))
-    answers.actual[row], answers.predicted.ravel()[place] = actual, predicted
-    for i in np.flatnonzero(answers.actual[row] != actual)[:1]:
-        raise UserError(
-            f"{where(int(i))}: actual must be the same for all models, but {predictions['utterance_id'].iloc[i]} is "
-            f"{classes[actual[i]]} here and {classes[answers.actual[row[i]]]} elsewhere"
-        )
+    place = np.ravel_multi_index((variant, seed, row), shape)
+    order = np.argsort(place, kind="stable")
+    _check_once(answers, place, order, where)
+    answers = replace(
+        answers,
+        predicted=predicted[order].reshape(shape).astype(answers.predicted.dtype),
+        probabilities=_probabilities(predictions, classes, order, shape),
+    )
     return answers if dev is None else replace(answers, temperatures=_temperatures(answers, dev))
 
 
 def _probabilities(
-    predictions: pd.DataFrame, classes: list[str], place: np.ndarray, shape: tuple[int, int, int]
+    predictions: pd.DataFrame, classes: list[str], order: np.ndarray, shape: tuple[int, int, int]
 ) -> np.ndarray | None:
-    """[V, S, N, C], if there are any."""
+    """[V, S, N, C], if there are any; `order`: the table's rows as V, S and N follow each other."""
     names = [f"probability_{name}" for name in classes]
     if names[0] not in predictions:
         return None
-    found = np.zeros((np.prod(shape), len(classes)), np.float32)
+    found = np.empty((len(order), len(classes)), np.float32)
     for c, name in enumerate(names):
-        found[place, c] = predictions[name]
+        found[:, c] = predictions[name].to_numpy()[order]
     return found.reshape(*shape, len(classes))
 
 
-def _check_once(predictions: pd.DataFrame, answers: Answers, place: np.ndarray, where: Callable[[int], str]) -> None:
-    """Raise a UserError unless each run has each utterance of its fold once."""
-    times = np.bincount(place, minlength=answers.predicted.size)
-    for cell in np.flatnonzero(times != 1)[:1]:
-        v, s, n = np.unravel_index(cell, answers.predicted.shape)
-        run = f"{answers.variants[v]}, seed {answers.seeds[s]}, fold {answers.folds[answers.fold[n]]}"
-        rule = f"must be predicted once, but {answers.utterance_id[n]}"
-        if times[cell] > 1:
-            second = np.flatnonzero(place == cell)[1]
-            raise UserError(f"{where(int(second))}: an utterance {rule} is predicted {times[cell]} times by {run}")
-        raise UserError(
-            f"{run}: all utterances that another run tests in this fold {rule} is not; models are compared on the "
-            "same utterances, with the same seeds and folds"
-        )
+def _check_once(answers: Answers, place: np.ndarray, order: np.ndarray, where: Callable[[int], str]) -> None:
+    """Raise a UserError unless each run has each utterance of its fold once.
+
+    `place`: each row's, of all that V, S and N have; `order` sorts them.
+    """
+    shape, cells = (len(answers.variants), len(answers.seeds), len(answers.fold)), place[order]
+    i = int(next(iter(np.flatnonzero(cells != np.arange(len(cells)))), len(cells)))
+    if i == len(cells) == math.prod(shape):
+        return
+    twice = i < len(cells) and cells[i] < i
+    v, s, n = np.unravel_index(cells[i] if twice else i, shape)
+    run = f"{answers.variants[v]}, seed {answers.seeds[s]}, fold {answers.folds[answers.fold[n]]}"
+    rule = f"must be predicted once, but {answers.utterance_id[n]}"
+    if twice:
+        here, before = (where(int(row)) for row in (order[i], order[i - 1]))
+        raise UserError(f"{here}: an utterance {rule} is predicted by {run} in {before} too")
+    raise UserError(
+        f"{run}: all utterances that another run tests in this fold {rule} is not; models are compared on the "
+        "same utterances, with the same seeds and folds"
+    )
 
 
 def _temperatures(answers: Answers, dev: pd.DataFrame) -> np.ndarray:
@@ -192,8 +203,12 @@ def _temperatures(answers: Answers, dev: pd.DataFrame) -> np.ndarray:
 
 def _codes(column: pd.Series, *, sort: bool = True) -> tuple[np.ndarray, list]:
     """Each row's place among the column's values, which are sorted or as they appear."""
-    codes, values = pd.factorize(column, sort=sort)
-    return codes.astype(np.intp), list(values)
+    codes, values = pd.factorize(column)
+    values = list(values)
+    if not sort:
+        return codes.astype(np.intp), values
+    order = sorted(range(len(values)), key=values.__getitem__)  # a categorical column sorts by its own order
+    return np.argsort(order)[codes], [values[i] for i in order]
 
 
 def _numbers(column: pd.Series, classes: list[str]) -> np.ndarray:

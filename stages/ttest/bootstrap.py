@@ -10,6 +10,7 @@ kind that were tested and other seeds; the folds' training data stay as they are
 from functools import cache
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from stages.common import metrics, scores
@@ -26,7 +27,7 @@ def draws(answers: Answers, unit: np.ndarray, names: list[str]) -> dict[str, np.
     All NaN with a single unit or seed: the interval would leave out its part. `unit`: [N], the unit of each utterance.
     """
     rng = np.random.default_rng(SEED)
-    unit = np.unique(unit, return_inverse=True)[1]
+    unit = pd.factorize(unit)[0]  # numbered as they come in `answers`, whatever their numbers were
     times_unit = _multiplicities(rng, unit.max() + 1)  # (draws, units)
     found = [*names, *map(metrics.recall, answers.classes)]
     total = {name: np.zeros((DRAWS, len(answers.variants))) for name in found}
@@ -104,11 +105,12 @@ def _scores(
     found = scores.from_counts(right, tested, taken)
     recalls = found.pop("recall")
     found |= {metrics.recall(name): recalls[..., c] for c, name in enumerate(answers.classes)}
-    drawn = times[:, unit]  # (draws, n)
+    drawn = np.take(times, unit, axis=1)  # (draws, n)
     for name in (name for name in names if METRICS[name].needs_probabilities):
         if METRICS[name].is_sum:
             values = scores.values(name, actual, predicted, answers.probabilities[..., own, :])
-            sums = drawn @ values.reshape(-1, len(actual)).T / drawn.sum(axis=1, keepdims=True)
+            with np.errstate(invalid="ignore"):  # a draw may hold no utterance of a fold
+                sums = drawn @ values.reshape(-1, len(actual)).T / drawn.sum(axis=1, keepdims=True)
             found[name] = sums.reshape(DRAWS, *values.shape[:2])
         else:
             found[name] = np.empty((DRAWS, *predicted.shape[:2]))

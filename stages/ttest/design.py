@@ -1,5 +1,6 @@
 """What a study's folds are like: which test suits them, and what test and training parts share."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -69,15 +70,25 @@ def of_predictions(tested: pd.DataFrame, test_to_train: float) -> Design:
     """The design behind predictions, whose training parts nobody knows; a row an utterance that a fold tests: fold,
     utterance_id and, perhaps, speaker, session and dialogue.
 
-    Speakers that are each tested in one fold alone were left out by folds.
+    Speakers that are each tested in one fold alone were left out by folds. A fold trains on at most all utterances that
+    it does not test. Utterances that several folds test are of repeated partitions.
     """
     utterances = tested.drop_duplicates("utterance_id")
+    size = len(tested) / tested["fold"].nunique()
+    if size < len(utterances):
+        test_to_train = max(test_to_train, size / (len(utterances) - size))
     unit, numbers = units(utterances.drop(columns="fold"))
 
     def in_one_fold(name: str) -> bool:
         return bool((tested.groupby(name)["fold"].nunique() == 1).all())
 
-    return Design(test_to_train=test_to_train, unit=unit, units=numbers, left_out=_left_out(utterances, in_one_fold))
+    return Design(
+        test_to_train=test_to_train,
+        unit=unit,
+        units=numbers,
+        repeats=math.ceil(len(tested) / len(utterances)),
+        left_out=_left_out(utterances, in_one_fold),
+    )
 
 
 def _left_out(utterances: pd.DataFrame, apart: Callable[[str], bool]) -> str | None:

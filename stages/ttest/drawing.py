@@ -28,10 +28,10 @@ MARKERS = "osD^vPX<>*"
 
 
 def differences(table: pd.DataFrame, settings: Compare, corpus: str) -> Figure:
-    """Every pair's difference with its interval, against the band of the margin; a panel a metric."""
+    """Pairs' differences with their intervals, against the band of the margin; a panel a metric."""
     names = list(dict.fromkeys(map(pair, table["a"], table["b"])))
-    figure, axes = figures.panels(names, (1, len(settings.metrics)), (3.9, 1.1 + 0.36 * len(names)))
-    for axis, metric in zip(axes.flat, settings.metrics, strict=True):
+    figure, axes = figures.wrapped(names, len(settings.metrics), (3.9, 1.1 + 0.36 * len(names)))
+    for axis, metric in zip(axes, settings.metrics, strict=True):
         axis.axvspan(-100 * settings.margin, 100 * settings.margin, color="0.85", zorder=1)
         axis.axvline(0, color="0.5", linewidth=0.8, zorder=1)
         for i, row in enumerate(table[table["score"] == metric].itertuples()):
@@ -56,15 +56,15 @@ def runs(scores: pd.DataFrame, names: list[str], metrics: list[str], corpus: str
     """
     folds = scores["fold"].nunique()
     size = (4.5, 0.7 + len(names) * (0.4 + 0.013 * folds))
-    alike = all(METRICS[metric].unit == "points" for metric in metrics)
-    figure, axes = figures.panels(list(map(label, names)), (1, len(metrics)), size, sharex=alike)
+    alike = not any(METRICS[metric].needs_probabilities for metric in metrics)
+    figure, axes = figures.wrapped(list(map(label, names)), len(metrics), size, sharex=alike)
     rows = scores["variant"].map(names.index)
-    for axis, metric in zip(axes.flat, metrics, strict=True):
+    for axis, metric in zip(axes, metrics, strict=True):
         _folds(axis, scores[metric], rows, scores["fold"])
         means = scores.groupby(rows)[metric].mean()
         axis.vlines(means, means.index - 0.46, means.index + 0.46, color="black", linewidth=1.6, zorder=1.5)
         axis.set(title=METRICS[metric].label, xlabel="test score of a run")
-    handles = axes.flat[0].get_legend_handles_labels()[0]
+    handles = axes[0].get_legend_handles_labels()[0]
     handles.append(Line2D([], [], color="black", marker="|", linestyle="", markersize=12, label="mean"))
     figure.legend(handles=handles, loc="outside upper center", ncols=9, frameon=False)
     figure.supxlabel(f"corpus: {corpus}", size="small")

@@ -1,6 +1,9 @@
 """`python -m stages.ttest --predictions FILE…`: the same comparisons for models that were trained elsewhere."""
 
 import argparse
+import codecs
+import csv as builtin_csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -8,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyarrow import compute as pc
 from pyarrow import csv, parquet
 from pydantic import ValidationError
 
@@ -21,6 +25,8 @@ REQUIRED = ("variant", "fold", "seed", "utterance_id", "actual", "predicted")
 OPTIONAL = ("dialogue", "speaker", "session")
 PROBABILITY = "probability_"
 TEXT = pa.dictionary(pa.int32(), pa.string())
+ROUNDING = 1e-6
+"""By how much float32 may be beyond 1."""
 
 
 def main(arguments: list[str]) -> None:
@@ -79,6 +85,8 @@ def _mapping(arguments: list[str]) -> dict[str, str]:
         name, equals, own = argument.partition("=")
         if not (equals and own) or name not in known:
             raise UserError(f"--columns must be NAME=YOURS with a NAME of {', '.join(known)}, but is {short(argument)}")
+        if name in found:
+            raise UserError(f"--columns must name each column once, but names {name} as {found[name]} and {own}")
         found[name] = own
     return found
 
@@ -122,14 +130,15 @@ def read(path: Path, columns: dict[str, str]) -> Table:
     UserError
         If it is no such file, lacks a column, a cell is empty or a probability is none.
     """
-    is_parquet = path.suffix.lower() == ".parquet"
+    read_file, kind = (_read_parquet, "Parquet") if path.suffix.lower() == ".parquet" else (_read_csv, "CSV")
     try:
-        names = parquet.read_schema(path).names if is_parquet else _header(path)
-        own = _own_names(path, names, columns)
-        content = _read_parquet(path, own) if is_parquet else _read_csv(path, own)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        kind = "Parquet" if is_parquet else "CSV"
-        raise UserError(f"{path} must be a {kind} file in UTF-8, but is not: {short(str(error))}") from None
+        content = read_file(path, columns)
+    except OSError as error:
+        if error.errno is not None:  # else one of pyarrow's, which does not name the file
+            raise
+        raise UserError(f"{path} must be a {kind} file, but is not: {short(str(error))}") from None
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(f"{path} must be a {kind} file, but is not: {short(str(error))}") from None
     if not content.num_rows:
         raise UserError(f"{path} must have predictions, but has no row")
     table = Table([(path, content.num_rows)], content.to_pandas())
@@ -138,19 +147,15 @@ def read(path: Path, columns: dict[str, str]) -> Table:
     return table
 
 
-def _header(path: Path) -> list[str]:
-    with path.open("rb") as file:
-        first = file.readline(2**20)
-    return csv.read_csv(pa.BufferReader(first + b"\n")).column_names if first.strip() else []
-
-
 def _own_names(path: Path, names: list[str], columns: dict[str, str]) -> dict[str, str]:
     """The file's names of the columns that are read → ours."""
     own = {}
     for name in (*REQUIRED, *OPTIONAL):
         theirs = columns.get(name, name)
-        if names.count(theirs) > 1:
-            raise UserError(f"{path} must have each column once, but has {short(theirs)} {names.count(theirs)} times")
+        if theirs in own:
+            raise UserError(
+                f"--columns must name each of the files' columns once, but {short(theirs)} is {own[theirs]} and {name}"
+            )
         if theirs in names:
             own[theirs] = name
         elif name in REQUIRED or name in columns:
@@ -159,51 +164,113 @@ def _own_names(path: Path, names: list[str], columns: dict[str, str]) -> dict[st
                 f"--columns {name}=YOURS names another"
             )
     prefix = columns.get(PROBABILITY, PROBABILITY)
-    for theirs in names:
-        if theirs.startswith(prefix) and theirs not in own and len(theirs) > len(prefix):
-            own[theirs] = PROBABILITY + theirs.removeprefix(prefix)
-            if names.count(theirs) > 1:
-                raise UserError(f"{path} must have each column once, but has {short(theirs)} twice")
+    found = [name for name in names if name.startswith(prefix) and name not in own and len(name) > len(prefix)]
+    if PROBABILITY in columns and not found:
+        raise UserError(f"{path} must have columns {prefix}<class>, but has {', '.join(map(short, names))}")
+    own |= {theirs: PROBABILITY + theirs.removeprefix(prefix) for theirs in found}
+    for theirs in own:
+        if names.count(theirs) > 1:
+            raise UserError(f"{path} must have each column once, but has {short(theirs)} {names.count(theirs)} times")
     return own
 
 
-def _read_csv(path: Path, own: dict[str, str]) -> pa.Table:
+def _read_csv(path: Path, columns: dict[str, str]) -> pa.Table:
     """Its columns by our names."""
-    probability = {theirs for theirs, name in own.items() if name.startswith(PROBABILITY)}
+    header = next(_records(path), [])
+    try:
+        names = [name.encode("latin-1").decode() for name in header]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: the header must be UTF-8, but is {short(','.join(header))}") from None
+    own = _own_names(path, names, columns)
     options = csv.ConvertOptions(
         include_columns=list(own),
-        column_types={theirs: pa.float32() if theirs in probability else TEXT for theirs in own},
+        column_types={theirs: pa.float32() if name.startswith(PROBABILITY) else TEXT for theirs, name in own.items()},
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=True,
     )
-    return csv.read_csv(path, convert_options=options).rename_columns(list(own.values()))
+    quoted = csv.ParseOptions(newlines_in_values=True)
+    try:
+        with path.open("rb") as file:
+            parsed = csv.read_csv(file, parse_options=quoted, convert_options=options)
+    except pa.ArrowInvalid:
+        _find_wrong_row(path, names, own)
+        raise
+    return parsed.rename_columns(list(own.values()))
 
 
-def _read_parquet(path: Path, own: dict[str, str]) -> pa.Table:
-    content = parquet.read_table(path, columns=list(own)).select(list(own)).rename_columns(list(own.values()))
-    arrays = []
-    for name in content.column_names:
-        column = content[name]
+def _records(path: Path) -> Iterator[list[str]]:
+    """The rows of a CSV file whose bytes each stand for a character."""
+    with path.open(encoding="latin-1", newline="") as file:
+        if file.read(3) != codecs.BOM_UTF8.decode("latin-1"):
+            file.seek(0)
+        try:
+            yield from filter(None, builtin_csv.reader(file))
+        except builtin_csv.Error as error:
+            raise UserError(f"{path} must be a CSV file, but is not: {error}") from None
+
+
+def _find_wrong_row(path: Path, names: list[str], own: dict[str, str]) -> None:
+    """Raise a UserError for the first row that breaks a rule of the format."""
+    rows = _records(path)
+    next(rows)
+    for i, row in enumerate(rows, start=1):
+        if len(row) != len(names):
+            raise UserError(f"{path}: row {i}: must have {len(names)} cells as the header, but has {len(row)}")
+        for theirs, cell in zip(names, row, strict=True):
+            if theirs not in own:
+                continue
+            try:
+                cell.encode("latin-1").decode()
+                if own[theirs].startswith(PROBABILITY) and cell:
+                    pa.scalar(cell.strip()).cast(pa.float32())
+            except UnicodeDecodeError:
+                raise UserError(f"{path}: row {i}: {own[theirs]} must be UTF-8, but is {short(cell)}") from None
+            except pa.ArrowInvalid:
+                raise UserError(f"{path}: row {i}: {own[theirs]} must be a number, but is {short(cell)}") from None
+
+
+def _read_parquet(path: Path, columns: dict[str, str]) -> pa.Table:
+    """Its columns by our names."""
+    with path.open("rb") as opened:
+        file = parquet.ParquetFile(opened)
+        own = _own_names(path, file.schema_arrow.names, columns)
+        content = file.read(columns=list(own)).select(list(own))
+    return pa.table(
+        {name: _converted(path, name, column) for name, column in zip(own.values(), content.columns, strict=True)}
+    )
+
+
+def _converted(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of a Parquet file as numbers, if it is of probabilities, or as text."""
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
         if name.startswith(PROBABILITY):
-            arrays.append(column.cast(pa.float32()))
-        else:
-            plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-            arrays.append(plain.cast(pa.string()).dictionary_encode())
-    return pa.table(arrays, names=content.column_names)
+            return column.cast(pa.float32(), safe=False)
+        if pa.types.is_floating(column.type):
+            column = pc.if_else(pc.is_nan(column), None, column)
+        return column.cast(pa.string()).dictionary_encode()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        kind = "numbers" if name.startswith(PROBABILITY) else "text or numbers"
+        raise UserError(f"{path}: {name} must be {kind}, but is {short(str(column.type))}") from None
 
 
 def _check_column(table: Table, name: str) -> None:
-    """Raise a UserError for the first cell that is empty or no probability."""
+    """Raise a UserError for the first cell that is empty, has spaces around it or is no probability."""
     column = table.rows[name]
     if name.startswith(PROBABILITY):
         numbers = column.to_numpy()
-        wrong, rule = ~((numbers >= 0) & (numbers <= 1)), "be a probability, 0 to 1"
+        wrong, rule = ~((numbers >= 0) & (numbers <= 1 + ROUNDING)), "be a probability, 0 to 1"
     else:
-        wrong, rule = column.isna().to_numpy(), "not be empty"
+        odd = [not text.isprintable() or text != text.strip() for text in column.cat.categories]
+        codes = column.cat.codes.to_numpy()
+        wrong, rule = np.array([*odd, True])[codes], "be printable text without spaces around it"  # -1: empty
     if wrong.any():
         i = int(wrong.argmax())
-        raise UserError(f"{table.where(i)}: {name} must {rule}, but is {'' if pd.isna(column[i]) else column[i]}")
+        value = column[i]
+        value = "empty" if pd.isna(value) else short(value) if isinstance(value, str) else f"{value:.6g}"
+        raise UserError(f"{table.where(i)}: {name} must {rule}, but is {value}")
 
 
 def _join(tables: list[Table]) -> Table:
@@ -261,7 +328,7 @@ def _arrange(table: Table, classes: list[str] | None) -> answers.Answers:
 def _normalise(table: Table, names: list[str]) -> None:
     """Make probabilities that were rounded to two digits or more sum to 1."""
     total = sum(table.rows[name].to_numpy(np.float64) for name in names)
-    wrong = np.abs(total - 1) > 0.005 * len(names) + 1e-6
+    wrong = np.abs(total - 1) > 0.005 * len(names) + ROUNDING
     if wrong.any():
         i = int(wrong.argmax())
         raise UserError(f"{table.where(i)}: probabilities must sum to 1, but sum to {total[i]:.4g}")
@@ -272,7 +339,7 @@ def _normalise(table: Table, names: list[str]) -> None:
 def _as_numbers(column: pd.Series) -> pd.Series:
     """The column as whole numbers, if all of it is."""
     values = list(column.cat.categories)
-    if all(value.isascii() and value.isdigit() and len(value) < 18 for value in values):
+    if all(value.isascii() and value.isdigit() and str(int(value[:18])) == value for value in values):
         return pd.Series(np.array([int(value) for value in values])[column.cat.codes])
     return column
 

@@ -11,6 +11,8 @@ from stages.ttest.comparisons import COMPONENTS, RESAMPLED, WITH_EXCESS
 from stages.ttest.design import Design
 from stages.ttest.verdict import amount
 
+MOST = 45
+"""Pairs that people are shown: all of ten models, the best of more."""
 PAPERS = (
     "The test of the paper treats all runs as independent. They are not: folds share training data, seeds of one fold "
     "share everything. So these P are too small: they are here to compare with the paper, not as evidence."
@@ -28,17 +30,31 @@ WHY_RESAMPLED = {
 }
 
 
+def foremost(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of the `MOST` pairs of the models that are best on one metric: those whose worse model is the best."""
+    rows = table[table["score"] == metric]
+    means = dict(zip([*rows["a"], *rows["b"]], [*rows["mean_a"], *rows["mean_b"]], strict=True))
+    best = sorted(means, key=means.get, reverse=not METRICS[metric].lower_is_better)
+    rank = {name: place for place, name in enumerate(best)}
+    pairs = zip(rows["a"], rows["b"], strict=True)
+    first = sorted(pairs, key=lambda names: sorted((rank[name] for name in names), reverse=True))
+    return table[pd.MultiIndex.from_frame(table[["a", "b"]]).isin(first[:MOST])]
+
+
 def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, design: Design, ranks: pd.DataFrame) -> str:
     """The whole page; `ranks`: a row a model, a column a metric, the probability of being the best."""
     if table.empty:
         return "# Which fusion is better?\n\nThe study has no pair of variants to compare: see `compare.pairs`.\n"
-    pairs = table.groupby(["a", "b"]).ngroups
+    pairs, tested = table.groupby(["a", "b"]).ngroups, _tested(table)
+    table = foremost(table, settings.metrics[0])
+    shown = f" {MOST} pairs, of the models that are best on the first metric, stand here; all are in ttest.csv."
     shape = f"{table['folds'].max():.0f} folds × {table['seeds'].max():.0f} seeds"
     sections = [
         f"# Which fusion is better?\n\nCorpus: {corpus}, {shape}. Verdicts hold at α = {settings.alpha:g} after Holm's "
         f"correction over the {pairs} pair{'s' if pairs > 1 else ''} of a metric; *equivalent* means that the "
         f"difference is surely within ± {amount(settings.margin)}; *undecided* is no evidence either way. "
-        "Differences are in points, first model minus second. What each number means: docs/statistics.md.",
+        "Differences are in points, first model minus second. What each number means: docs/statistics.md."
+        + (shown if pairs > MOST else ""),
         "\n".join(_line(rows, settings) for _, rows in table.groupby(["a", "b"], sort=False)),
     ]
     if design.shared:
@@ -51,8 +67,8 @@ def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, design: Des
         "## Which model is the best?\n\nProbability that a model has the best mean score of all, for other test "
         f"utterances, drawn by {design.unit}, and other seeds (bootstrap)",
         tables.markdown(_ranks(ranks)),
-        f"## Recall by class\n\nDifference in points (P, after Holm over the {_tested(table)} tests of this "
-        "table); **bold** where that is below α",
+        f"## Recall by class\n\nDifference in points (P, after Holm over the {tested} tests of "
+        "recalls); **bold** where that is below α",
         tables.markdown(_recalls(table[table["family"] == "recall"], settings.alpha)),
         f"## The paper's t-test: uncorrected\n\n{PAPERS}",
         tables.markdown(_uncorrected(table[table["score"].isin(METRICS)])),

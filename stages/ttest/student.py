@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 ROUNDING = 1e-12
 """Scores are shares of counted utterances: a smaller spread or difference is rounding."""
@@ -31,11 +31,11 @@ class Student:
     @property
     def p(self) -> np.ndarray:
         """Two-sided p of the hypothesis that there is no difference."""
-        return 2 * stats.t.sf(np.abs(self.t), self.df)
+        return 2 * special.stdtr(self.df, -np.abs(self.t))
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """The two-sided confidence interval that holds the share `level`."""
-        width = stats.t.ppf((1 + level) / 2, self.df) * self.scale
+        width = special.stdtrit(self.df, (1 + level) / 2) * self.scale
         return self.location - width, self.location + width
 
     def p_equivalence(self, margin: float) -> np.ndarray:
@@ -43,16 +43,17 @@ class Student:
 
         It is below alpha exactly when the interval of level 1 - 2 alpha lies within ± margin (Schuirmann 1987).
         """
-        above = stats.t.sf(ratio(self.location + margin, self.scale), self.df)
-        below = stats.t.cdf(ratio(self.location - margin, self.scale), self.df)
+        above = special.stdtr(self.df, -ratio(self.location + margin, self.scale))
+        below = special.stdtr(self.df, ratio(self.location - margin, self.scale))
         return np.maximum(above, below)
 
     def posterior(self, margin: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """P(difference > margin), P(within ± margin) and P(difference < -margin) of the posterior Student(df,
         location, scale²) (Benavoli et al., JMLR 2017, Section 3.2)."""
         sure = self.scale == 0
-        more = np.where(sure, self.location > margin, stats.t.sf(ratio(margin - self.location, self.scale), self.df))
-        less = np.where(sure, self.location < -margin, stats.t.cdf(ratio(-margin - self.location, self.scale), self.df))
+        t_more, t_less = (ratio(sign * self.location - margin, self.scale) for sign in (1, -1))
+        more = np.where(sure, self.location > margin, special.stdtr(self.df, t_more))
+        less = np.where(sure, self.location < -margin, special.stdtr(self.df, t_less))
         return more, np.maximum(0.0, 1 - more - less), less
 
 
