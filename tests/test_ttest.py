@@ -181,6 +181,13 @@ def test_verdicts(difference, p, p_equivalence, lower, expected, text):
     )
 
 
+def test_the_verdict_is_that_of_the_family():
+    row = pd.Series({"score": "accuracy", "difference": 0.02, "p": 0.01, "p_equivalence": 0.01})
+    alone = pd.concat([row, pd.Series({"p_holm": 0.06, "p_equivalence_holm": 0.06})])
+    assert comparisons.decide(alone, 0.05) == Verdict()
+    assert comparisons.decide(alone, 0.07) == Verdict("a", True)
+
+
 def test_a_difference_of_just_the_margin_is_not_within_it():
     sure = student.Student(location=np.array(0.01), scale=np.array(0.0), df=9)
     assert sure.p_equivalence(0.01) == 0.5
