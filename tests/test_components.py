@@ -43,6 +43,17 @@ def test_two_folds_two_seeds_and_six_utterances_by_hand():
     assert float(test.t) == pytest.approx(math.sqrt(2))
 
 
+def test_folds_and_seeds_in_the_standard_error_by_hand():
+    parts = Components(difference=0.5, folds=5, seeds=3, units=8, runs=0.6, utterances=0.2, excess=0.1)
+    shared = 1 / 5 + 0.3
+    for with_excess, variances in ((False, [0.2 * shared, 0.6 / 15]), (True, [0.2 * shared, 0.6 / 15, 0.1 * shared])):
+        test = parts.test(0.3, with_excess=with_excess)
+        assert float(test.scale) ** 2 == pytest.approx(sum(variances))
+        dfs = [7, 10, 4]
+        expected = sum(variances) ** 2 / sum(own**2 / df for own, df in zip(variances, dfs, strict=False))
+        assert test.df == pytest.approx(expected)
+
+
 def in_loops(z, weights, fold, stratum, unit) -> Components:
     """The formulas of the docs, a sum at a time."""
     seeds, rows, folds = range(len(z)), range(len(weights)), sorted(set(fold))
