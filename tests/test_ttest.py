@@ -17,6 +17,7 @@ from stages.common import scores
 from stages.common.params import Compare
 from stages.ttest import analysis, bootstrap, comparisons, design, drawing, report, student
 from stages.ttest.answers import Answers, arrange
+from stages.ttest.components import components
 from stages.ttest.design import Design
 from stages.ttest.verdict import Verdict, amount, decide
 
@@ -356,6 +357,25 @@ def test_each_column_is_that_of_the_runs_scores():
         assert row["test"] == comparisons.COMPONENTS
         folds_part = row["var_utterances"] * (1 / folds + row["q"])
         assert row["se"] ** 2 == pytest.approx(folds_part + row["var_runs"] / (3 * folds))
+
+
+@pytest.mark.parametrize(("score", "by_class"), [("balanced_accuracy", True), ("accuracy", False), ("recall_y", False)])
+def test_utterances_are_centred_by_class_where_classes_count_alike(score, by_class):
+    predictions = made({"self_tv": 0.3, "cross_tv": 0.0}, 4, 3, seed=5)
+    first = predictions.groupby(["variant", "utterance_id"])["predicted"].transform("first")
+    answers = arrange(predictions.assign(predicted=first), CLASSES)  # all seeds alike: only utterances vary
+    unit = dialogues(predictions).numbers(answers.utterance_id)
+    found = comparisons.Differences(answers, score, unit).components("self_tv", "cross_tv")
+    own = answers.actual == 1 if score == "recall_y" else np.ones(len(unit), bool)
+    right = (answers.predicted == answers.actual)[..., own].astype(float)
+    fold, label = answers.fold[own], answers.actual[own]
+    weights = np.concatenate([scores.weights(score, label[fold == k]) for k in range(4)])
+    stratum = label if by_class else np.zeros(len(label), int)
+    expected = components(right[0] - right[1], weights, fold, stratum, unit[own])
+    assert vars(found) == pytest.approx(vars(expected), rel=1e-12)
+    assert found.utterances > 0
+    other = components(right[0] - right[1], weights, fold, fold, unit[own])
+    assert other.utterances != pytest.approx(found.utterances, rel=1e-6)
 
 
 def test_which_test_the_verdict_follows():
