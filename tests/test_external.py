@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +108,8 @@ def test_a_studys_predictions_give_the_stages_numbers(known, here, monkeypatch):
             "speaker": [f"p{i % 7}" for i in range(30)],
         }[name]
     utterances.to_csv(corpus.FOLDER / "utterances.csv", index=False)
-    ttest.study().write(Path("expected"), Path("expected"))
+    ttest.main()
+    shutil.copytree("metrics", "expected")
 
     table = predictions.read_study(variants, [4, 11], CLASSES)
     table = table.merge(utterances[["utterance_id", *known]], on="utterance_id").sample(frac=1, random_state=1)

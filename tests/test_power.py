@@ -214,11 +214,10 @@ def test_what_cannot_be_told_apart_is_refused(name):
         page(replace(STUDY, **{name: 1}, utterances=math.nan))
 
 
-def test_pairs_may_be_repeated_and_points_are_above_0(capsys):
+def test_pairs_may_be_repeated_and_points_are_above_0():
     options = power.arguments(["--pair", "a", "b", "--pair", "c", "d", "--points", "1", "2.5"])
     assert (options.pair, options.points, options.metric) == ([["a", "b"], ["c", "d"]], [1, 2.5], "accuracy")
     assert power.arguments([]).pair is None
     for wrong in ("0", "-1", "nan", "101"):
-        with pytest.raises(SystemExit):
+        with pytest.raises(UserError, match=f"must be above 0 and at most 100, but is {wrong}"):
             power.arguments([f"--points={wrong}"])
-        assert f"must be above 0 and at most 100, but is {wrong}" in capsys.readouterr().err

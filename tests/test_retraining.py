@@ -178,7 +178,7 @@ def test_the_readmes_own_fusion_is_trained_alone_and_compared(study):
     study.set(variants=[*VARIANTS, *added["variants"]], fusions=added["fusions"])
     check, repro, experiment = (shlex.split(line, comments=True) for line in commands)
     assert study.ok(*check) == ""
-    trained = {stage for stage in ran(study.ok(*repro, "ttest")) if stage.startswith("train@")}
+    trained = {stage for stage in ran(study.ok(*repro, "aggregate", "ttest")) if stage.startswith("train@")}
     assert trained == {"train@gated_tv-1", "train@gated_tv-2"}
     plan = json.loads((study.folder / "data/plans/gated_tv.json").read_text())
     assert plan["fusion"] == {"name": "gated", "settings": added["fusions"]["gated"]}

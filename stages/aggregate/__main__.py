@@ -12,7 +12,7 @@ def main() -> None:
     """Score every run of the study, then summarise them as the paper does."""
     config, meta = params.load(), corpus.read_meta()
     study = config.variants, config.seeds, meta.classes
-    dev, test = (predictions.read_study(*study, part=part) for part in ("dev", "test"))
+    test, dev = (predictions.read_study(*study, part=part) for part in ("test", "dev"))
     runs, developed = scores.run_scores(test, meta.classes, dev), scores.run_scores(dev, meta.classes, dev)
     files.write_csv(scores.FILE, runs)
     published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None

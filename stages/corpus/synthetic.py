@@ -40,7 +40,8 @@ SCALE = 2.0  # of word vectors and video features, whose size standardisation do
 SIMILAR = (("angry", "frustrated"), ("happy", "excited"))
 SIMILARITY = 0.6  # cosine of two similar prototypes
 KEYS = 3  # groups of words
-CUE = 3.0  # size of the video's cue, in units of the frames' noise
+GROUP, OWN = 4.0, 7.0  # sizes of what a word's vector shares with its group, and with its class within the group
+CUE = 12.0  # size of the video's cue, in units of the frames' noise
 SPEAKER, DIALOGUE = 0.3, 0.2  # standard deviations of offsets
 FRAME_NOISE, MEMORY = 1.0, 0.5  # of a frame: standard deviation, correlation with the one before
 WORD_NOISE = 0.3  # of a word vector's entries
@@ -107,8 +108,9 @@ class Speech:
         self.speakers: dict[tuple[str, str], np.ndarray] = {}
         self.dialogues: dict[tuple[str, str], np.ndarray] = {}
         self.word_class, self.word_key = np.arange(words) % classes, np.arange(words) // classes % KEYS
-        meaning = np.hstack([np.eye(classes)[self.word_class], np.eye(KEYS)[self.word_key]])
-        vectors = meaning @ _picture(classes + KEYS, config.text.features, rng)
+        own = np.eye(classes * KEYS)[self.word_class * KEYS + self.word_key]
+        meaning = np.hstack([GROUP * np.eye(KEYS)[self.word_key], OWN * own])
+        vectors = meaning @ _picture(meaning.shape[1], config.text.features, rng)
         vectors += WORD_NOISE * rng.standard_normal(vectors.shape)
         self.embedding = SCALE * np.vstack([np.zeros(config.text.features), vectors])  # row 0: padding
 
@@ -166,7 +168,9 @@ class Speech:
         named = self.rng.integers(len(CLASSES), size=KEYS)
         named[key] = label
         plain = np.exp(TILT * latent[self.word_class])
+        turn = (np.arange(length) + self.rng.integers(KEYS)) % KEYS
         relational = np.exp(3 * self.config.signal * (self.word_class == named[self.word_key]))
+        relational = relational * (self.word_key == turn[:, None])
         weights = np.where(self.rng.random((length, 1)) < self.config.interaction, relational, plain)
         cumulative = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
         draws = (self.rng.random((length, 1)) > cumulative).sum(axis=1)
