@@ -12,8 +12,8 @@ Two knobs:
 
 `interaction` moves class information from the single modalities into the relation between text and vision. It is the
 probability that a word is *relational*, and what is left of the plain signal shrinks to 1 - interaction. Every word
-belongs to one of `KEYS` groups, and the relational words of an utterance name a different class in each group; only
-the class in the group that the video shows (a constant cue in its frames) is the utterance's own. At 1 the video alone
+belongs to one of `KEYS` groups, which take turns in an utterance, and its relational words name a different class in
+each group; only the class in the group that the video shows (a constant cue in its frames) is the utterance's own. At 1 the video alone
 says nothing of the class and the text alone leaves `KEYS` candidates: a model has to look up, in the text, what the
 video asks for, which is what cross-attention with a video query does. At 0 no modality says anything of how to read
 another, and cross-attention has no reason to win.
