@@ -1,10 +1,10 @@
 """`python -m benchmarks.embedded_truth [--corpora 6] [--reference 20]`: does the embedded study find what is true?
 
 Trains the study of params.yaml on several synthetic corpora, which differ in `corpus.synthetic.seed` alone, and prints
-the verdicts on all pairs for each. What is true is known without them: by construction (only a model in which text and
-vision meet can use `corpus.synthetic.interaction`), and from a reference, the mean difference over as many corpora
-again, whose standard error needs no test's assumption since corpora are independent. Its models are trained with one
-seed each.
+the verdicts on all pairs for each. What is true is known without them: by construction (`stages/corpus/synthetic.py`:
+only by looking up in the text what the video asks for can a model use `corpus.synthetic.interaction`), and from a
+reference, the mean difference over other corpora, whose standard error needs no test's assumptions since corpora are
+independent. The reference's models are trained with one seed each.
 
 A verdict is wrong if it calls a model better that the reference, beyond three of its standard errors, has as the
 worse, or a pair different that the reference cannot tell apart within three.
@@ -64,7 +64,7 @@ class Trained:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=int, default=6, help="studies; the first has the seed of params.yaml")
-    parser.add_argument("--reference", type=int, default=20, help="corpora that say what is true")
+    parser.add_argument("--reference", type=int, default=20, help="corpora that say what is true, at least 2")
     parser.add_argument("--variants", nargs="+", help="instead of all of params.yaml")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
@@ -75,8 +75,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         reference = [FIRST_REFERENCE + number for number in range(options.reference)]
         studies = [own + number for number in range(options.corpora)]
-        known = truth(config, reference, Path(root), options.workers)
         found = verdicts(config, studies, Path(root), options.workers)
+        known = truth(config, reference, Path(root), options.workers)
     show(found, known, config)
 
 
@@ -87,8 +87,6 @@ def truth(config: params.Params, seeds: list[int], root: Path, processes: int) -
         rows.append(differences(config, trained, folds, utterances).assign(corpus=seed))
         scored.append(scores_of(config, trained).assign(corpus=seed))
         seconds += sum(own.seconds for own in trained.values())
-    if not rows:
-        return pd.DataFrame(columns=["a", "b", "score", "mean", "sem", "count"])
     means = pd.concat(scored).groupby("variant", sort=False)[config.compare.metrics].agg(["mean", "std"])
     print(f"Scores over {len(seeds)} reference corpora ({seconds:.0f} s of processor time)\n\n{means.round(3)}\n")
     table = pd.concat(rows).groupby(["a", "b", "score"], sort=False)["difference"]
@@ -102,6 +100,8 @@ def verdicts(config: params.Params, seeds: list[int], root: Path, processes: int
         found.append(differences(config, trained, folds, utterances).assign(corpus=seed))
         epochs, seconds = (sum(getattr(own, name) for own in trained.values()) for name in ("epochs", "seconds"))
         print(f"corpus {seed}: {epochs} epochs, {seconds:.0f} s of processor time")
+        better = [row for row in found[-1].itertuples() if row.verdict.better is not None]
+        print("".join(f"  {row.score}, {row.a} - {row.b}: {cell(row)}\n" for row in better), end="", flush=True)
     return pd.concat(found, ignore_index=True)
 
 
@@ -189,9 +189,8 @@ def show(found: pd.DataFrame, known: pd.DataFrame, config: params.Params) -> Non
         print(f"\n{metric}: difference in points, and P after Holm; the verdict where there is one\n")
         print(tables.markdown(table))
     merged = found.merge(known, on=["a", "b", "score"], how="left")
-    better = merged[[row.better is not None for row in merged["verdict"]]]
-    sign = np.sign(better["difference"])
-    right = sign * better["mean"] > SURE * better["sem"]
+    better = merged[[verdict.better is not None for verdict in merged["verdict"]]]
+    right = np.sign(better["difference"]) * better["mean"] > SURE * better["sem"]
     by_corpus = pd.DataFrame({"corpus": better["corpus"], "right": right, "wrong": ~right}).groupby("corpus").sum()
     by_corpus = by_corpus.reindex(found["corpus"].unique(), fill_value=0)
     print(f"\nverdicts `better` over all metrics\n\n{tables.markdown(by_corpus.reset_index())}")

@@ -1,7 +1,7 @@
 """`python -m benchmarks.interaction`: what `corpus.synthetic.interaction` does to self- and cross-attention.
 
-Trains `self_t`, `self_v`, `self_tv` and `cross_tv` on synthetic corpora of 1,500 utterances with interaction 0 and 1
-and prints the mean accuracy over folds.
+Trains `self_t`, `self_v`, `self_tv` and `cross_tv` on synthetic corpora of 1,500 utterances with signal 1 and
+interaction 0 and 1 and prints the mean accuracy over folds.
 """
 
 import tempfile
@@ -37,7 +37,7 @@ def main() -> None:
 
 def write(corpus: params.Corpus, interaction: float, folder: Path) -> None:
     """Generate a corpus and its features."""
-    changed = corpus.synthetic.model_copy(update={"utterances": UTTERANCES, "interaction": interaction})
+    changed = corpus.synthetic.model_copy(update={"utterances": UTTERANCES, "signal": 1.0, "interaction": interaction})
     corpus = corpus.model_copy(update={"synthetic": changed})
     synthetic.write(corpus, folder / "corpus")
     utterances = corpora.read_utterances(folder / "corpus")
