@@ -37,7 +37,8 @@ def main() -> None:
 
 def write(corpus: params.Corpus, interaction: float, folder: Path) -> None:
     """Generate a corpus and its features."""
-    changed = corpus.synthetic.model_copy(update={"utterances": UTTERANCES, "signal": SIGNAL, "interaction": interaction})
+    own = {"utterances": UTTERANCES, "signal": SIGNAL, "interaction": interaction}
+    changed = corpus.synthetic.model_copy(update=own)
     corpus = corpus.model_copy(update={"synthetic": changed})
     synthetic.write(corpus, folder / "corpus")
     utterances = corpora.read_utterances(folder / "corpus")

@@ -53,7 +53,8 @@ class Synthetic(Section):
     seed: Seed = 2022
     utterances: Annotated[int, Field(ge=150, le=10**6)] = 350
     signal: Annotated[float, Field(ge=0, le=100)] = 1.0
-    """How strongly classes differ: 0 not at all, 1 about as hard as IEMOCAP, more is easier."""
+    """How strongly classes differ: 0 not at all, more is easier. A modality alone has signal · (1 - interaction) of it,
+    and is about as hard as IEMOCAP's at 1."""
     interaction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the class information that lies in the relation of text and vision, not in either alone."""
     audio: Audio = Audio()
