@@ -21,8 +21,9 @@ CONFIG = params.load()
 
 
 def generated(folder, modalities=synthetic.MODALITIES, **changes) -> features.Features:
-    """A corpus and its features in `folder`."""
-    corpus = CONFIG.corpus.model_copy(update={"synthetic": CONFIG.corpus.synthetic.model_copy(update=changes)})
+    """A corpus and its features in `folder`, each modality for itself and as hard as IEMOCAP unless changed."""
+    own = {"signal": 1.0, "interaction": 0.0} | changes
+    corpus = CONFIG.corpus.model_copy(update={"synthetic": CONFIG.corpus.synthetic.model_copy(update=own)})
     synthetic.write(corpus, folder / "corpus")
     utterances = corpora.read_utterances(folder / "corpus")
     for modality in modalities:
@@ -61,7 +62,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path):
 
 def test_modalities_that_are_written_one_by_one_belong_together(tmp_path):
     corpus = generated(tmp_path / "c", utterances=150)
-    speech = synthetic.Speech(CONFIG.corpus.synthetic.model_copy(update={"utterances": 150}))
+    own = {"utterances": 150, "signal": 1.0, "interaction": 0.0}
+    speech = synthetic.Speech(CONFIG.corpus.synthetic.model_copy(update=own))
     drawn = list(speech.utterances())
     assert [utterance["utterance_id"] for utterance, _ in drawn] == list(corpus.utterance_id)
     for row, (utterance, sequences) in enumerate(drawn):
