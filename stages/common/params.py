@@ -26,7 +26,7 @@ class Audio(Section):
 
     features: Size = 16
     """Features a frame."""
-    longest: Annotated[Size, Field(ge=2)] = 10
+    longest: Annotated[Size, Field(ge=2)] = 4
     """Frames of the longest utterance."""
 
 
@@ -39,7 +39,7 @@ class Video(Audio):
 class Words(Section):
     """The text of the synthetic corpus."""
 
-    features: Size = 16
+    features: Size = 48
     """Dimensions of a word vector."""
     longest: Annotated[Size, Field(ge=8)] = 8
     """Words of the longest utterance."""
@@ -52,10 +52,10 @@ class Synthetic(Section):
 
     seed: Seed = 2022
     utterances: Annotated[int, Field(ge=150, le=10**6)] = 350
-    signal: Annotated[float, Field(ge=0, le=100)] = 1.0
+    signal: Annotated[float, Field(ge=0, le=100)] = 7.0
     """How strongly classes differ: 0 not at all, more is easier. A modality alone has signal · (1 - interaction) of it,
     and is about as hard as IEMOCAP's at 1."""
-    interaction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    interaction: Annotated[float, Field(ge=0, le=1)] = 0.85
     """Share of the class information that lies in the relation of text and vision, not in either alone."""
     audio: Audio = Audio()
     video: Video = Video()
