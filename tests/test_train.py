@@ -508,7 +508,7 @@ def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained
     (audio, audio_lengths), (text, text_lengths) = batch.sequences["audio"], batch.sequences["text"]
     longest = {name: corpus.sequences[name].longest for name in NAMES}
     assert audio.shape == (2, longest["audio"], 16, 16)  # five utterances are padded to sixteen
-    assert text.shape == (2, longest["text"], 16, 16)
+    assert text.shape == (2, longest["text"], 16, corpus.sequences["text"].dimensions)
     assert batch.real.tolist() == [[1.0] * 3 + [0.0] * 13, [1.0] + [0.0] * 15]
     for run, run_rows in enumerate(rows):
         assert batch.labels[run, : len(run_rows)].tolist() == corpus.label[run_rows].tolist()
