@@ -11,6 +11,7 @@ begins anew. Prints what was disturbed and what came of it.
 import argparse
 import collections
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,23 +79,33 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
     undisturbed, length = contents(study), time.monotonic() - started
     counts, rng = collections.Counter({"seconds undisturbed": round(length)}), random.Random(seed)
     begin_anew(study)
-    left = kills
+    planned = list(itertools.islice(plan(rng), kills))  # however long runs take, the same signals are sent
     while True:
-        victim = rng.choice(VICTIMS)
+        left = len(planned)
+        victim, number = planned[-1] if left else (VICTIMS[-1], None)
         command = "dvc" if not left else "jobs" if victim == "jobs" else rng.choice(list(COMMANDS))
         counts["runs that found checkpoints"] += any(study.glob(".work/*/*.checkpoint"))
         process = start(study, command, environment)
-        signalled = send(process, VICTIMS.index(victim) - VICTIMS.index(command), rng) if left else None
+        signalled = send(process, VICTIMS.index(victim) - VICTIMS.index(command), number, rng) if left else None
         done, output = finish(process)
         assert done or signalled not in (None, "SIGSTOP"), f"{command} failed:\n{output}"
         note(counts, signalled and f"{signalled} to {victim} in {command}", output)
-        left -= bool(signalled)
+        if signalled:
+            planned.pop()
         if done and command == "dvc":
             assert contents(study) == undisturbed, "a disturbed study differs"
             counts["studies completed, all equal to the undisturbed one"] += 1
-            if not left:
+            if not planned:
                 return counts
             begin_anew(study)
+
+
+def plan(rng: random.Random) -> Iterator[tuple[str, signal.Signals]]:
+    """Victims and signals, each pair as often as it is due."""
+    while True:
+        pairs = list(itertools.product(VICTIMS, SIGNALS))
+        rng.shuffle(pairs)
+        yield from pairs
 
 
 def note(counts: collections.Counter, signalled: str | None, output: str) -> None:
@@ -139,9 +151,9 @@ def finish(process: subprocess.Popen) -> tuple[bool, str]:
         return code == 0, log.read()
 
 
-def send(process: subprocess.Popen, depth: int, rng: random.Random) -> str | None:
-    """Send a signal to a descendant at a random moment; which one, or None if the command ended before."""
-    moment, number = time.monotonic() + rng.uniform(0, LONGEST), rng.choice(SIGNALS)
+def send(process: subprocess.Popen, depth: int, number: signal.Signals, rng: random.Random) -> str | None:
+    """Send a signal to a descendant at a random moment; its name, or None if the command ended before."""
+    moment = time.monotonic() + rng.uniform(0, LONGEST)
     while process.poll() is None:
         time.sleep(0.01)
         found = [psutil.Process(process.pid)]
