@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.synthetic_corpora import write
 from stages.common import corpus as corpora
 from stages.common import features, params, predictions, tables
 from stages.common.records import RunId
 from stages.corpus import synthetic
-from stages.features import synthetic as synthetic_features
 from stages.plan.__main__ import make
 from stages.split.__main__ import divide
 from stages.train import protocol
@@ -130,7 +130,7 @@ def trainings(
     jobs, read = [], {}
     for seed in corpus_seeds:
         folder = root / str(seed)
-        read[seed] = write(config, seed, folder)
+        read[seed] = make_corpus(config, seed, folder)
         jobs += [Job(config, folder, variant, seeds) for variant in config.variants]
     with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), initializer=start) as pool:
         done = pool.map(train, jobs)
@@ -138,13 +138,9 @@ def trainings(
             yield seed, {variant: next(done) for variant in config.variants}, *read[seed]
 
 
-def write(config: params.Params, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+def make_corpus(config: params.Params, seed: int, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Generate a corpus, its features and folds; the folds and the utterances."""
-    own = config.corpus.model_copy(update={"synthetic": config.corpus.synthetic.model_copy(update={"seed": seed})})
-    synthetic.write(own, folder / "corpus")
-    utterances = corpora.read_utterances(folder / "corpus")
-    for modality in config.modalities:
-        synthetic_features.write(own, modality, utterances, folder / "features" / modality)
+    utterances = write(config.corpus, config.modalities, folder, seed=seed)
     folds = divide(utterances, config.split)
     folds.to_csv(folder / "folds.csv", index=False)
     return folds, utterances

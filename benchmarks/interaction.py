@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.synthetic_corpora import write
 from stages.common import corpus as corpora
 from stages.common import features, params, predictions, scores
 from stages.common.records import RunId
-from stages.corpus import synthetic
-from stages.features import synthetic as synthetic_features
 from stages.plan.__main__ import make
 from stages.split import schemes
 from stages.train import protocol
@@ -28,22 +27,12 @@ def main() -> None:
     config = params.load()
     with tempfile.TemporaryDirectory() as root:
         for interaction in INTERACTIONS:
-            write(config.corpus, interaction, Path(root, str(interaction)))
+            changes = {"utterances": UTTERANCES, "signal": SIGNAL, "interaction": interaction}
+            write(config.corpus, ("text", "video"), Path(root, str(interaction)), **changes)
         jobs = list(product([root], INTERACTIONS, VARIANTS, range(1, FOLDS + 1)))
         with ProcessPoolExecutor() as pool:
             table = pd.DataFrame(pool.map(accuracy, jobs))
     print(table.pivot_table(index="variant", columns="interaction", values="accuracy", sort=False).round(3))
-
-
-def write(corpus: params.Corpus, interaction: float, folder: Path) -> None:
-    """Generate a corpus and its features."""
-    own = {"utterances": UTTERANCES, "signal": SIGNAL, "interaction": interaction}
-    changed = corpus.synthetic.model_copy(update=own)
-    corpus = corpus.model_copy(update={"synthetic": changed})
-    synthetic.write(corpus, folder / "corpus")
-    utterances = corpora.read_utterances(folder / "corpus")
-    for modality in ("text", "video"):
-        synthetic_features.write(corpus, modality, utterances, folder / "features" / modality)
 
 
 def accuracy(job: tuple[str, float, str, int]) -> dict:

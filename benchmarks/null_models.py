@@ -20,16 +20,14 @@ import pandas as pd
 import torch
 
 from benchmarks.null_simulation import ALPHA, HOLM, METRICS, TESTS, all_tests, compare
-from stages.common import corpus as corpora
+from benchmarks.synthetic_corpora import write
 from stages.common import features, params, tables
 from stages.common.plan import Plan
 from stages.common.records import RunId
-from stages.corpus import synthetic
-from stages.features import synthetic as synthetic_features
 from stages.plan.__main__ import make
 from stages.split import schemes
 from stages.train import protocol
-from stages.ttest import bootstrap, student
+from stages.ttest import design, student
 
 FOLDS, SEEDS = 5, 3  # seeds on each side
 MODEL = {"hidden": 8, "classifier": 16, "heads": 2}
@@ -52,15 +50,10 @@ def small(utterances: int) -> params.Params:
 
 def study(config: params.Params, plan: Plan, number: int) -> tuple[np.ndarray, np.ndarray, float, float]:
     """What `compare` finds in one corpus, [metrics, …]; the correction q and the mean accuracy."""
-    made = config.corpus.synthetic.model_copy(update={"seed": number})
-    corpus = config.corpus.model_copy(update={"synthetic": made})
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
         with contextlib.redirect_stdout(None):
-            synthetic.write(corpus, folder / "corpus")
-        spoken = corpora.read_utterances(folder / "corpus")
-        for name in plan.names:
-            synthetic_features.write(corpus, name, spoken, folder / "features" / name)
+            spoken = write(config.corpus, plan.names, folder, seed=number)
         data = features.read(plan.names, folder / "features", folder / "corpus")
     folds = schemes.random(spoken, config.split.model_copy(update={"seed": number}))
     rows = {fold: features.fold_rows(data, folds, fold) for fold in range(1, FOLDS + 1)}
@@ -73,7 +66,7 @@ def study(config: params.Params, plan: Plan, number: int) -> tuple[np.ndarray, n
     ]
     correct = (np.array(guessed) == data.label[tested]).astype(float)  # (seeds, rows)
     fold = np.repeat(np.arange(FOLDS), [len(own["test"]) for own in rows.values()])
-    unit = bootstrap.units(spoken)[1].loc[data.utterance_id[tested]].to_numpy()
+    unit = design.units(spoken)[1].loc[data.utterance_id[tested]].to_numpy()
     q = student.correction(FOLDS, len(tested) / len(trained))
     d, found = compare(correct[:SEEDS] - correct[SEEDS:], data.label[tested], unit, fold, q)
     return np.array(d), np.array(found), q, correct.mean()
