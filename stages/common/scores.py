@@ -152,8 +152,8 @@ def run_scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame 
     )
 
 
-def read_csv(path: Path, *, numbers: list[str], text: tuple[str, ...] = ()) -> pd.DataFrame:
-    """A CSV that a stage wrote, with columns `text` and with finite numbers in the columns `numbers`.
+def read_csv(path: Path, *, numbers: list[str]) -> pd.DataFrame:
+    """A CSV that a stage wrote, with finite numbers in the columns `numbers`.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def read_csv(path: Path, *, numbers: list[str], text: tuple[str, ...] = ()) -> p
     except ValueError as error:  # what pandas has for damaged files
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"{path} must be a CSV file, but is damaged ({reason}): run dvc repro") from None
-    for name in (*text, *numbers):
+    for name in numbers:
         if name not in table:
             raise UserError(f"{path} must have a column {name}, but has {', '.join(table)}: run dvc repro")
     for name in numbers:

@@ -13,11 +13,12 @@ UNITS = {"speaker": ["speaker"], "session": ["session"], "dialogue": ["session",
 def group_numbers(utterances: pd.DataFrame, unit: str) -> np.ndarray | None:
     """The number, from 0, of each utterance's `unit` [utterances]; None if the corpus does not name it for all.
 
-    `unit`: one of `UNITS`; `utterances`: a table as `corpus.read_utterances` has it.
+    `unit`: one of `UNITS`; `utterances`: a table as `corpus.read_utterances` has it, which may lack columns of `UNITS`.
     """
-    if (utterances[unit] == "").any():
+    if unit not in utterances or (utterances[unit] == "").any():
         return None
-    return utterances.groupby(UNITS[unit], sort=False).ngroup().to_numpy()
+    columns = [name for name in UNITS[unit] if name in utterances]
+    return utterances.groupby(columns, sort=False).ngroup().to_numpy()
 
 
 def shared(folds: pd.DataFrame, utterances: pd.DataFrame) -> dict[str, float]:

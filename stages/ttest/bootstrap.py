@@ -94,8 +94,8 @@ def _scores(
     """One fold's scores [draws, V, S]; `unit`: of each of its utterances."""
     own, classes = answers.bounds[k], len(answers.classes)
     actual, predicted = answers.actual[own], answers.predicted[..., own]
-    times = times_unit[:, np.unique(unit)]
-    unit = np.unique(unit, return_inverse=True)[1]
+    there, unit = np.unique(unit, return_inverse=True)
+    times = times_unit[:, there]
     right = _by_unit(unit, actual, predicted == actual, times, classes)
     tested = _by_unit(unit, actual, np.ones((1, 1, len(actual)), bool), times, classes)
     taken = None

@@ -23,7 +23,7 @@ from statsmodels.stats.multitest import multipletests
 from stages.common import cli, figures, files, tables
 from stages.common.errors import UserError
 from stages.ttest import corpora_input, forest
-from stages.ttest.report import pair
+from stages.ttest.report import interval, pair, signed
 from stages.ttest.student import Student
 
 LEVEL = 0.95
@@ -220,7 +220,7 @@ def _combined(rows: pd.DataFrame) -> pd.DataFrame:
             "Q": [f"{row.q:.2f} ({_p(row.p_q)})" for row in rows.itertuples()],
             "I²": [f"{100 * i2:.0f} %" for i2 in rows["i2"]],
             "τ": [f"{100 * tau:.1f}" for tau in rows["tau"]],
-            "A new corpus": [_ends(row.prediction_low, row.prediction_high) for row in rows.itertuples()],
+            "A new corpus": [interval(row.prediction_low, row.prediction_high) for row in rows.itertuples()],
         }
     )
 
@@ -243,15 +243,7 @@ def _p(p: float) -> str:
 
 
 def _interval(difference: float, low: float, high: float) -> str:
-    return f"{_signed(difference)} {_ends(low, high)}"
-
-
-def _ends(low: float, high: float) -> str:
-    return "–" if np.isnan(low) else f"[{_signed(low)}, {_signed(high)}]"
-
-
-def _signed(difference: float) -> str:
-    return f"{100 * difference:+z.1f}"  # z: no minus before 0.0
+    return f"{signed(difference)} {interval(low, high)}"
 
 
 if __name__ == "__main__":

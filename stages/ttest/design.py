@@ -10,9 +10,6 @@ import pandas as pd
 from stages.common import splits
 from stages.ttest import student
 
-UNITS = {"dialogue": ["session", "dialogue"], "speaker": ["speaker"], "utterance": ["utterance_id"]}
-"""What may vary independently, the first that the corpus names for all utterances, and its columns."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
@@ -21,7 +18,7 @@ class Design:
     test_to_train: float
     """n_test / n_train; 0 if unknown."""
     unit: str = "utterance"
-    """A key of `UNITS`."""
+    """What varies independently: dialogue, speaker or utterance."""
     units: pd.Series
     """utterance_id → number of its unit."""
     repeats: int = 1
@@ -41,15 +38,17 @@ class Design:
 
 
 def units(utterances: pd.DataFrame) -> tuple[str, pd.Series]:
-    """What varies independently, a key of `UNITS`, and each utterance_id's number of it.
+    """What varies independently, the first of dialogue, speaker and utterance that is known of all, and each
+    utterance_id's number of it.
 
     `utterances`: utterance_id and, perhaps, speaker, session and dialogue, text that is empty where unknown.
     """
-    known = [name for name in utterances if (utterances[name] != "").all()]
-    unit = next(unit for unit, names in UNITS.items() if names[-1] in known)
-    columns = [name for name in UNITS[unit] if name in utterances]
-    numbers = utterances.groupby(columns, sort=False).ngroup()
-    return unit, pd.Series(numbers.to_numpy(), index=utterances["utterance_id"].to_numpy())
+    names = utterances["utterance_id"].to_numpy()
+    for unit in ("dialogue", "speaker"):
+        numbers = splits.group_numbers(utterances, unit)
+        if numbers is not None:
+            return unit, pd.Series(numbers, index=names)
+    return "utterance", pd.Series(np.arange(len(names)), index=names)
 
 
 def of_study(folds: pd.DataFrame, utterances: pd.DataFrame) -> Design:
@@ -77,7 +76,7 @@ def of_predictions(tested: pd.DataFrame, test_to_train: float) -> Design:
     size = len(tested) / tested["fold"].nunique()
     if size < len(utterances):
         test_to_train = max(test_to_train, size / (len(utterances) - size))
-    unit, numbers = units(utterances.drop(columns="fold"))
+    unit, numbers = units(utterances)
 
     def in_one_fold(name: str) -> bool:
         return bool((tested.groupby(name)["fold"].nunique() == 1).all())
@@ -94,8 +93,7 @@ def of_predictions(tested: pd.DataFrame, test_to_train: float) -> Design:
 def _left_out(utterances: pd.DataFrame, apart: Callable[[str], bool]) -> str | None:
     """speaker or session, if the corpus names several, fewer than its utterances, and they are kept `apart`."""
     for name in ("speaker", "session"):
-        if name in utterances and (utterances[name] != "").all():
-            several = 1 < utterances[name].nunique() < len(utterances)
-            if several and apart(name):
-                return name
+        numbers = splits.group_numbers(utterances, name)
+        if numbers is not None and 1 < numbers.max() + 1 < len(utterances) and apart(name):
+            return name
     return None

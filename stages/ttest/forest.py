@@ -25,9 +25,9 @@ def draw(table: pd.DataFrame, members: pd.DataFrame, level: float) -> Figure:
     `table` and `members` are what `corpora.combine` returns, `level` what their intervals hold.
     """
     studies = list(members["study"].unique())
-    rows = [*map(_plain, studies), COMBINED, *([NEW] if table["prediction_low"].notna().any() else [])]
+    rows = [*studies, COMBINED, *([NEW] if table["prediction_low"].notna().any() else [])]
     scores, pairs = list(table["score"].unique()), list(dict.fromkeys(zip(table["a"], table["b"], strict=True)))
-    titles = {(p, s): f"{_plain(pair(*p))}\n{_plain(heading(s))}" for p in pairs for s in scores}
+    titles = {(p, s): f"{pair(*p)}\n{heading(s)}" for p in pairs for s in scores}
     height = 0.85 + 0.3 * len(rows)
     below = min(len(pairs), max(1, int(HIGHEST / height)))
     beside = -(-len(pairs) // below)
@@ -115,8 +115,3 @@ def _keys(level: str, predicted: bool) -> list[Line2D]:
         Line2D([], [], label=f"{COMBINED}, {level}", **diamond),
     ]
     return keys + ([Line2D([], [], label=f"{NEW}, {level}", color=COLOUR, linewidth=1.0)] if predicted else [])
-
-
-def _plain(text: str) -> str:
-    """`text` for matplotlib, which reads what stands between two $ as mathematics."""
-    return text.replace("$", r"\$")

@@ -137,7 +137,7 @@ def _tests(rows: pd.DataFrame, level: str) -> pd.DataFrame:
             "Models": list(map(pair, rows["a"], rows["b"])),
             "Means": [f"{tables.fraction(row.mean_a)}, {tables.fraction(row.mean_b)}" for row in rows.itertuples()],
             f"Difference ({level})": [
-                f"{signed(row.difference)} {_interval(row.low, row.high)}" for row in rows.itertuples()
+                f"{signed(row.difference)} {interval(row.low, row.high)}" for row in rows.itertuples()
             ],
             "t (df)": [f"{_statistic(row.t)} ({row.df:.0f})" if row.t == row.t else "–" for row in rows.itertuples()],
             "P": map(tables.p_value, rows["p"]),
@@ -156,7 +156,7 @@ def _equivalence(rows: pd.DataFrame, level: str) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Models": list(map(pair, rows["a"], rows["b"])),
-            level: map(_interval, rows["equivalence_low"], rows["equivalence_high"]),
+            level: map(interval, rows["equivalence_low"], rows["equivalence_high"]),
             "P (equivalence)": map(tables.p_value, rows["p_equivalence"]),
             "P (Holm)": map(tables.p_value, rows["p_equivalence_holm"]),
             "Smallest margin": ["–" if pd.isna(m) else f"{100 * m:.1f}" for m in rows["smallest_margin"]],
@@ -177,7 +177,7 @@ def _parts(rows: pd.DataFrame, level: str) -> pd.DataFrame:
             "P, with excess": map(tables.p_value, rows["p_with_excess"]),
             "P, corrected resampled t": map(tables.p_value, rows["p_corrected"]),
             "P, fold means": map(tables.p_value, rows["p_fold_means"]),
-            f"Bootstrap ({level})": map(_interval, rows["bootstrap_low"], rows["bootstrap_high"]),
+            f"Bootstrap ({level})": map(interval, rows["bootstrap_low"], rows["bootstrap_high"]),
         }
     )
 
@@ -232,7 +232,8 @@ def signed(difference: float) -> str:
     return "–" if pd.isna(difference) else f"{100 * difference:+z.1f}"  # z: no minus before 0.0
 
 
-def _interval(low: float, high: float) -> str:
+def interval(low: float, high: float) -> str:
+    """The ends of an interval, in points."""
     return "–" if pd.isna(low) else f"[{signed(low)}, {signed(high)}]"
 
 
