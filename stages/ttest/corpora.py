@@ -159,7 +159,7 @@ def random_effects(difference: np.ndarray, se: np.ndarray) -> tuple[dict[str, fl
         "tau": np.sqrt(result.tau2),
         "q": max(0.0, homogeneity.statistic),
         "p_q": homogeneity.pvalue,
-        "i2": max(0.0, result.i2),
+        "i2": 1 - (k - 1) / homogeneity.statistic if homogeneity.statistic > k - 1 else 0.0,  # finite for any Q
         "prediction_low": prediction_low,
         "prediction_high": prediction_high,
     }
