@@ -1,6 +1,7 @@
 # make repro: the study; make test: the tests; make test-long: those that take minutes. Each first sets up .venv where it is
 # missing or out of date.
 # make train JOBS=n: the study's trainings, n stages at a time; make ray: what train.engine: ray needs;
+# make pretrained, make av: what pretrained encoders need, and sound out of video files;
 # make clean-work: remove checkpoints and results that wait in .work/, while nothing trains;
 # make experiments: a table of the experiments, with their scores and those of their params that differ.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
@@ -8,7 +9,7 @@ IS_3_11 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 JOBS ?= 2
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup ray repro train test test-long lint clean-work experiments
+.PHONY: setup ray pretrained av repro train test test-long lint clean-work experiments
 
 setup: .venv/installed
 
@@ -21,8 +22,8 @@ setup: .venv/installed
 	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	touch $@
 
-ray: setup
-	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-ray.txt -c constraints.txt
+ray pretrained av: setup
+	.venv/bin/pip install --quiet --disable-pip-version-check -r requirements-$@.txt -c constraints.txt
 
 repro: setup
 	python -m tools.repair_lock

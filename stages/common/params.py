@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from stages.common import fusion_settings, plan, variants, yaml_file
+from stages.common import extractors, fusion_settings, plan, variants, yaml_file
 from stages.common.errors import UserError, short
 from stages.common.metrics import METRICS, PAPERS
 from stages.common.plan import Count, Protocol, Section, Size
@@ -19,6 +19,9 @@ Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 """What numpy, torch and scikit-learn all take."""
 
 MOST_MODALITIES = 8
+
+RELEASES = ("iemocap", "ravdess", "crema_d", "meld")
+"""Sources that are corpora as they are released: media and labels."""
 
 
 class Audio(Section):
@@ -62,14 +65,30 @@ class Synthetic(Section):
     text: Words = Words()
 
 
+class Ravdess(Section):
+    """Which of RAVDESS's takes are read."""
+
+    channel: Literal["speech", "song", "both"] = "speech"
+
+
 class Corpus(Section):
     """Where the utterances come from."""
 
-    source: Literal["synthetic", "published_folds", "manifest"] = "synthetic"
+    source: Literal["synthetic", "published_folds", "manifest", "iemocap", "ravdess", "crema_d", "meld"] = "synthetic"
     root: str | None = None
     """Folder of a corpus on disk; of a manifest also the manifest itself."""
-    classes: list[str] | None = None
-    """Names of the classes, in the order of labels 0, 1, … where these are numbers; null: what the corpus says."""
+    classes: Literal["seven", "four"] | list[str] | None = None
+    """Names of the classes, in the order of labels 0, 1, … where these are numbers; null: what the corpus says. Of
+    IEMOCAP also seven, the paper's and what null means, or four, with happy and excited as one."""
+    labels: dict[str, str | None] | None = None
+    """The corpus's own label → class, null to leave its utterances out; a label that is not here means what it does
+    without."""
+    columns: dict[str, str] | None = None
+    """Of a manifest: its own name of a column → the name that docs/your-own-corpus.md gives it."""
+    on_error: Literal["auto", "skip", "stop"] = "auto"
+    """What follows when a file is missing or broken: skip leaves its utterances without that modality, with a warning;
+    stop is an error. auto: stop for a manifest, whose rows are one's own, skip for releases, which have known faults."""
+    ravdess: Ravdess = Ravdess()
     strict: bool = True
     """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
     allow_outside: bool = False
@@ -78,8 +97,8 @@ class Corpus(Section):
 
     @field_validator("classes")
     @classmethod
-    def _names(cls, names: list[str] | None) -> list[str] | None:
-        if names is not None and (len(names) < 2 or len(set(names)) < len(names) or not all(map(_plain, names))):
+    def _names(cls, names: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(names, list) and (len(names) < 2 or len(set(names)) < len(names) or not all(map(_plain, names))):
             raise ValueError("must be at least two different names of printable characters")
         return names
 
@@ -89,6 +108,23 @@ class Corpus(Section):
         if root is not None and not (root and root.isprintable()):
             raise ValueError("must be a folder's path of printable characters")
         return root
+
+    @field_validator("labels", "columns")
+    @classmethod
+    def _mapping(cls, names: dict[str, str | None] | None) -> dict[str, str | None] | None:
+        for old, new in (names or {}).items():
+            if not _plain(old) or not (new is None or (_plain(new) and new == new.strip())):
+                raise ValueError(f"must map names of printable characters, but one is {short(old)}: {short(new)}")
+        return names
+
+    @model_validator(mode="after")
+    def _source_has_them(self) -> "Corpus":
+        if isinstance(self.classes, str) and self.source != "iemocap":
+            raise ValueError(f"classes must be a list or null when source is {self.source}, but is {self.classes}")
+        for key, sources in (("columns", ("manifest",)), ("labels", RELEASES + ("manifest",))):
+            if getattr(self, key) is not None and self.source not in sources:
+                raise ValueError(f"{key} must be null when source is {self.source}, but is {short(getattr(self, key))}")
+        return self
 
     @model_validator(mode="after")
     def _root(self) -> "Corpus":
@@ -130,6 +166,9 @@ class Modality(plan.Entry):
     """A modality: its letter in the variants' names, and how its sequences enter the model."""
 
     letter: str
+    features: extractors.Settings | None = None
+    """How its features are made from media; null: as the corpus has them, or by the paper's extractor of a modality of
+    that name (`Params.extractor`)."""
 
     @field_validator("letter")
     @classmethod
@@ -360,6 +399,36 @@ class Params(Section):
                 )
             seen.add(frozenset(pair))
         return self
+
+    @model_validator(mode="after")
+    def _features_made(self) -> "Params":
+        for name in self.modalities:
+            self.extractor(name)
+        return self
+
+    def extractor(self, modality: str) -> extractors.Settings | None:
+        """How a modality's features are made; None where the source itself has them.
+
+        Raises
+        ------
+        ValueError
+            If the source has no media, or has nothing but media and the modality names no extractor.
+        """
+        source, own = self.corpus.source, self.modalities[modality].features
+        if source in ("synthetic", "published_folds"):
+            if own:
+                raise ValueError(
+                    f"modalities.{modality}.features must be null when corpus.source is {source}, which has features, "
+                    f"but names {own.extractor}"
+                )
+            return None
+        own = own or (extractors.DEFAULTS.get(modality) if source in RELEASES else extractors.Arrays())
+        if own is None or (source in RELEASES and own.extractor == "arrays"):
+            raise ValueError(
+                f"modalities.{modality}.features must name an extractor, such as {{extractor: mfcc}}, when "
+                f"corpus.source is {source}, but {'names arrays' if own else 'is null'}"
+            )
+        return own
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def make(variant: str, config: params.Params) -> plan.Plan:
     """The plan of a variant."""
     parsed = variants.parse(variant)
     modalities = [
-        plan.Modality(name=name, **modality.model_dump(exclude={"letter"}))
+        plan.Modality(name=name, **modality.model_dump(include=set(plan.Entry.model_fields)))
         for name, modality in config.modalities.items()
         if modality.letter in parsed.modalities
     ]
