@@ -17,7 +17,7 @@ def write(corpus: params.Corpus, modalities: Iterable[str], folder: Path, **chan
     `changes`: of `corpus.synthetic`.
     """
     own = corpus.model_copy(update={"synthetic": corpus.synthetic.model_copy(update=changes)})
-    synthetic.write(own, folder / "corpus")
+    synthetic.read(own).write(folder / "corpus")
     utterances = corpora.read_utterances(folder / "corpus")
     for modality in modalities:
         synthetic_features.write(own, modality, utterances, folder / "features" / modality)

@@ -12,7 +12,7 @@ import time
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
+
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from stages.common import corpus, features, files
 from stages.common.errors import UserError
+from stages.common.params import Corpus
 from stages.corpus import manifest, metadata
 from stages.features import arrays
 from tests.conftest import ROOT, Study
@@ -70,16 +71,16 @@ def write_rows(root: Path, rows: list[dict], kind: str = "csv") -> None:
             table.writerows(rows)
 
 
-def options(root: Path, *, classes=None, allow_outside: bool = False) -> SimpleNamespace:
+def options(root: Path, *, classes=None, allow_outside: bool = False) -> Corpus:
     """What of `params.Corpus` concerns a manifest."""
-    return SimpleNamespace(source="manifest", root=str(root), classes=classes, allow_outside=allow_outside)
+    return Corpus(source="manifest", root=str(root), classes=classes, allow_outside=allow_outside)
 
 
 def prepare(root: Path, data: Path, **choices) -> features.Features:
     """Run both stages' functions; what a training then reads."""
     chosen = options(root, **choices)
     with files.replacing(data / "corpus") as folder:
-        manifest.write(chosen, folder)
+        manifest.read(chosen).write(folder)
     utterances = corpus.read_utterances(data / "corpus")
     modalities = corpus.read_meta(data / "corpus").modalities
     for modality in modalities:
@@ -340,7 +341,7 @@ def said(path: Path, message: str) -> str:
         ("speaker", "a\tb", PRINTABLE),
         ("dialogue", "\x00", PRINTABLE),
         ("text_file_name", "a\x00.npy", PRINTABLE),
-        ("text_file_name", "text/u1", "the path of an .npy file"),
+        ("text_file_name", "text/u1", f"the path of a file that ends in {ENDS}"),
         ("text_file_name", "/etc/x.npy", INSIDE),
         ("text_file_name", "a/../../x.npy", INSIDE),
         ("text_file_name", "../in/text/u1.npy", INSIDE),
@@ -470,7 +471,7 @@ def test_paths_are_checked_again_when_arrays_are_read(tmp_path):
     root = tmp_path / "in"
     build(root, modalities=("text",))
     with files.replacing(tmp_path / "data/corpus") as folder:
-        manifest.write(options(root), folder)
+        manifest.read(options(root)).write(folder)
     utterances = corpus.read_utterances(tmp_path / "data/corpus")
     save(tmp_path / "x.npy", np.ones((2, 3)))
     (root / "text/u4.npy").unlink()
@@ -719,7 +720,7 @@ def test_many_rows_take_seconds(tmp_path):
     rows = [row | {"utterance_id": f"u{i}", "label": i % 7, "fold": 1 + i % 5} for i in range(100_000)]
     write_rows(tmp_path / "in", rows)
     begin = time.process_time()
-    manifest.write(options(tmp_path / "in"), tmp_path / "out")
+    manifest.read(options(tmp_path / "in")).write(tmp_path / "out")
     assert time.process_time() - begin < 30  # about 5 on one core
 
 

@@ -28,7 +28,7 @@ def prepare(root, folder, classes=None, *, strict=True, modalities=SEQUENCES) ->
     config = CORPUS.model_copy(
         update={"source": "published_folds", "root": str(root), "classes": classes, "strict": strict}
     )
-    published_folds.write(config, folder / "corpus")
+    published_folds.read(config).write(folder / "corpus")
     for modality in modalities:
         extract(root, folder, modality)
     return features.read(modalities, folder / "features", folder / "corpus")
@@ -165,7 +165,7 @@ def test_what_is_prepared_is_what_the_folders_hold(warts, tmp_path, capsys):
 
 
 def test_utterances_name_the_row_where_they_were_first_met(published, tmp_path):
-    published_folds.write(CORPUS.model_copy(update={"root": str(published)}), tmp_path / "corpus")
+    published_folds.read(CORPUS.model_copy(update={"root": str(published)})).write(tmp_path / "corpus")
     table = corpora.read_utterances(tmp_path / "corpus")
     assert set(table["folder"]) == {"fold01"}
     for part in ("train", "dev", "test"):

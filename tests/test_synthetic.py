@@ -24,7 +24,7 @@ def generated(folder, modalities=synthetic.MODALITIES, **changes) -> features.Fe
     """A corpus and its features in `folder`, each modality for itself and as hard as IEMOCAP unless changed."""
     own = {"signal": 1.0, "interaction": 0.0} | changes
     corpus = CONFIG.corpus.model_copy(update={"synthetic": CONFIG.corpus.synthetic.model_copy(update=own)})
-    synthetic.write(corpus, folder / "corpus")
+    synthetic.read(corpus).write(folder / "corpus")
     utterances = corpora.read_utterances(folder / "corpus")
     for modality in modalities:
         synthetic_features.write(corpus, modality, utterances, folder / "features" / modality)

@@ -109,3 +109,16 @@ def medium(settings: Section) -> Medium | None:
     """What an extractor reads; None: arrays."""
     media = {"mfcc": "audio", "prosody": "audio", "glove": "text", "resnet101": "video"}
     return getattr(settings, "of", media.get(settings.extractor))
+
+
+def is_random(settings: Section | None) -> bool:
+    """Whether an extractor's weights are random numbers, so that all that comes of its features is not real."""
+    return getattr(settings, "weights", None) == RANDOM
+
+
+def kept_seconds(settings: Section) -> float | None:
+    """What `longest` keeps of an utterance's beginning, in seconds; None: all, or it cannot be said."""
+    longest = getattr(settings, "longest", None)
+    if longest is None or (settings.extractor == "pretrained" and medium(settings) != "video"):
+        return None
+    return longest * 0.01 if settings.extractor == "mfcc" else longest / settings.frames_per_second

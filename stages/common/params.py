@@ -87,13 +87,19 @@ class Corpus(Section):
     """Of a manifest: its own name of a column → the name that docs/your-own-corpus.md gives it."""
     on_error: Literal["auto", "skip", "stop"] = "auto"
     """What follows when a file is missing or broken: skip leaves its utterances without that modality, with a warning;
-    stop is an error. auto: stop for a manifest, whose rows are one's own, skip for releases, which have known faults."""
+    stop is an error. auto: stop for a manifest, whose rows are one's own, skip for releases, which have known faults.
+    """
     ravdess: Ravdess = Ravdess()
     strict: bool = True
     """Whether folders of the published arrays that contradict each other are an error, or a warning with counts."""
     allow_outside: bool = False
     """Whether a manifest may name files outside its folder."""
     synthetic: Synthetic = Synthetic()
+
+    @property
+    def skips(self) -> bool:
+        """Whether what is missing or broken is left out rather than an error."""
+        return self.on_error == "skip" or (self.on_error == "auto" and self.source in RELEASES)
 
     @field_validator("classes")
     @classmethod
@@ -121,7 +127,7 @@ class Corpus(Section):
     def _source_has_them(self) -> "Corpus":
         if isinstance(self.classes, str) and self.source != "iemocap":
             raise ValueError(f"classes must be a list or null when source is {self.source}, but is {self.classes}")
-        for key, sources in (("columns", ("manifest",)), ("labels", RELEASES + ("manifest",))):
+        for key, sources in (("columns", ("manifest",)), ("labels", (*RELEASES, "manifest"))):
             if getattr(self, key) is not None and self.source not in sources:
                 raise ValueError(f"{key} must be null when source is {self.source}, but is {short(getattr(self, key))}")
         return self
@@ -146,6 +152,9 @@ class Split(Section):
     dev_share: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Development share of each held-out fold of the random scheme."""
     seed: Seed = 1
+    incomplete: Literal["keep", "drop"] = "keep"
+    """What becomes of an utterance that lacks a modality of the study: drop leaves it out of all folds, after they were
+    drawn, as the paper did with utterances without video."""
 
     @model_validator(mode="after")
     def _scheme_has_them(self) -> "Split":

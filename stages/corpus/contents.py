@@ -10,6 +10,7 @@ import pandas as pd
 from stages.common.corpus import Meta
 from stages.common.errors import UserError, short
 from stages.common.params import Corpus
+from stages.corpus import writer
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that Git LFS left in place of the real one."""
@@ -21,7 +22,7 @@ class Contents:
 
     meta: Meta
     utterances: list[dict]
-    """As `writer.write` takes them. Of media: `<medium>_file_name` (from the corpus's folder, empty where missing),
+    """As `writer.write` takes them. Of files: `<medium>_file_name` (from the corpus's folder, empty where missing),
     `<medium>_start` and `<medium>_end` (seconds, empty: all of the file), `video_crop` (left or right half, or empty),
     `transcription`; of targets: `valence`, `activation`, `dominance` (numbers, empty where unknown)."""
     folds: pd.DataFrame | None = None
@@ -30,6 +31,10 @@ class Contents:
     """What is missing or broken, a line each that names it; `corpus.on_error` says what follows."""
     notes: list[str] = field(default_factory=list)
     """Lines that tell what was found."""
+
+    def write(self, folder: Path) -> None:
+        """Write `data/corpus/` into `folder` (`writer.write`)."""
+        writer.write(folder, meta=self.meta, utterances=self.utterances, folds=self.folds)
 
 
 def find_root(corpus: Corpus) -> Path:
@@ -42,7 +47,8 @@ def find_root(corpus: Corpus) -> Path:
     """
     root = Path(corpus.root)
     if not root.is_dir():
-        raise UserError(f"{root}: corpus.root must be a folder, but {'is a file' if root.exists() else 'does not exist'}")
+        found = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"{root}: corpus.root must be a folder, but {found}")
     return root
 
 

@@ -1,4 +1,4 @@
-"""Features that a user already has: a metadata file, and the `.npy` arrays that its rows name.
+"""A corpus of one's own: a metadata file, and the `.npy` arrays, sound or video that its rows name.
 
 The layout is that of Hugging Face's folder datasets: `metadata.csv`, `metadata.jsonl` or `metadata.parquet`, whose
 `*_file_name` columns hold paths relative to it. docs/your-own-corpus.md describes it to users.
@@ -7,6 +7,8 @@ The layout is that of Hugging Face's folder datasets: `metadata.csv`, `metadata.
 import os
 import re
 import stat
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,16 +19,21 @@ from tqdm import tqdm
 from stages.common.corpus import NAMES, Meta
 from stages.common.errors import UserError, short
 from stages.common.params import Corpus
-from stages.corpus import writer
-from stages.corpus.metadata import FILE_COLUMN, Row, find, read
+from stages.corpus import metadata
+from stages.corpus.contents import Contents
+from stages.corpus.metadata import FILE_COLUMN, TARGETS, TIMES, TRANSCRIPTION, Row, find
 
+ARRAYS = (".npy",)
+SOUND = (".wav", ".flac", ".mp3", ".ogg")
+VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".flv")
+"""How names of files end that may hold a modality; sound is read from video, too."""
 MOST_FOLDS = 1000  # as many as split.folds may be
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
-def write(corpus: Corpus, folder: Path) -> None:
-    """Check the metadata in `corpus.root` and that the files it names exist; write `data/corpus/` into `folder`.
+def read(corpus: Corpus) -> Contents:
+    """Check the metadata in `corpus.root` and that the files it names exist.
 
     Raises
     ------
@@ -34,17 +41,52 @@ def write(corpus: Corpus, folder: Path) -> None:
         If a rule is broken; names the metadata file, the row, the column, the rule and the value.
     """
     manifest = find(Path(corpus.root))
-    rows = read(manifest)
+    rows = list(_labelled(metadata.read(manifest, corpus.columns), corpus.labels or {}))
+    if not rows:
+        raise UserError(f"{manifest}: corpus.labels must leave some rows, but leaves all out")
     utterances = _utterances(rows)
     classes, folds = _classes(utterances, corpus.classes), _folds(rows)
     files = [column for column in rows[0].cells if FILE_COLUMN.fullmatch(column)]
-    _check_files(utterances, files, Folder(manifest.parent, allow_outside=corpus.allow_outside))
-    writer.write(
-        folder,
-        meta=Meta(corpus="manifest", classes=classes, modalities=[FILE_COLUMN.fullmatch(name)[1] for name in files]),
-        utterances=[{column: row.cells.get(column, "") for column in (*NAMES, *files)} for row in utterances],
+    problems = _check_files(utterances, files, Folder(manifest.parent, allow_outside=corpus.allow_outside), corpus)
+    modalities = [FILE_COLUMN.fullmatch(name)[1] for name in files]
+    if TRANSCRIPTION in rows[0].cells and "text" not in modalities:
+        modalities.append("text")
+    return Contents(
+        meta=Meta(corpus="manifest", classes=classes, modalities=modalities),
+        utterances=[_utterance(row, files) for row in utterances],
         folds=folds,
+        problems=problems,
     )
+
+
+def _labelled(rows: list[Row], labels: dict[str, str | None]) -> Iterator[Row]:
+    """The rows with the classes that `corpus.labels` gives their labels, without those that it leaves out."""
+    for row in rows:
+        label = labels.get(row.cells["label"], row.cells["label"])
+        if label is not None:
+            yield replace(row, cells=row.cells | {"label": label})
+
+
+def _utterance(row: Row, files: list[str]) -> dict:
+    """A row of `utterances.csv`, with the times of each file that is sound or video."""
+    own = {column: row.cells.get(column, "") for column in (*NAMES, *files)}
+    for column in files:
+        if any(time in row.cells for time in TIMES):
+            own |= _times(row, column)
+    if TRANSCRIPTION in row.cells:
+        own[TRANSCRIPTION] = row.cells[TRANSCRIPTION]
+    return own | {target: row.number(target) for target in TARGETS if target in row.cells}
+
+
+def _times(row: Row, column: str) -> dict[str, float | str]:
+    """Columns `<modality>_start` and `<modality>_end`: the row's `start` and `end`, of a part of a longer file."""
+    names = [f"{FILE_COLUMN.fullmatch(column)[1]}_{time}" for time in TIMES]
+    if not row.cells[column].lower().endswith(SOUND + VIDEO):
+        return dict.fromkeys(names, "")
+    start, end = (row.seconds(time) for time in TIMES)
+    if end != "" and end <= (start or 0):
+        raise row.error("end", f"after its start, {start or 0}")
+    return dict(zip(names, (start, end), strict=True))
 
 
 class Folder:
@@ -59,8 +101,8 @@ class Folder:
         """What the file of this name must be, but is not; None if all is well."""
         if not name.isprintable():
             return "text of printable characters"
-        if not name.lower().endswith(".npy"):
-            return "the path of an .npy file"
+        if not name.lower().endswith(ARRAYS + SOUND + VIDEO):
+            return f"the path of a file that ends in {', '.join(ARRAYS + SOUND + VIDEO)}"
         path = os.path.join(self.path, name)  # noqa: PTH118 (text: a Path for each file doubles the time)
         if not self._allow_outside and self._leaves(name, path):
             return "inside the manifest's folder, links followed (unless corpus.allow_outside is true)"
@@ -143,10 +185,15 @@ def _rotated(rows: list[Row]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def _check_files(utterances: list[Row], columns: list[str], folder: Folder) -> None:
-    """Every file that a row names must be there and allowed."""
+def _check_files(utterances: list[Row], columns: list[str], folder: Folder, corpus: Corpus) -> list[str]:
+    """Every file that a row names must be there and allowed; where `corpus.skips`, names of others become empty."""
+    problems = []
     for row in tqdm(utterances, "files", disable=None):
         for column in columns:
             rule = row.cells[column] and folder.broken_rule(row.cells[column])
-            if rule:
+            if rule and not corpus.skips:
                 raise row.error(column, rule)
+            if rule:
+                problems.append(str(row.error(column, rule)))
+                row.cells[column] = ""
+    return problems

@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import pandas as pd
 import pyarrow.parquet
 
 from stages.common.corpus import NAMES, PARTS
@@ -16,9 +18,14 @@ from stages.common.errors import UserError, short
 
 FILE_COLUMN = re.compile(r"([a-z][a-z0-9_]*)_file_name")
 """A column that names a modality's files; its group is the modality."""
+TARGETS = ("valence", "activation", "dominance")
+TIMES = ("start", "end")
+TRANSCRIPTION = "transcription"
 OTHER_NAMES = {"validation": "dev", "valid": "dev", "val": "dev"}  # of parts
 
 _FOLD = re.compile(r"0*[1-9][0-9]{0,5}")
+_NUMBERS = (*TARGETS, *TIMES)
+_READ = (*NAMES, "fold", "part", TRANSCRIPTION, *_NUMBERS)
 
 Record = tuple[str, Iterable[tuple[str, object]]]
 """A row's place in its file, for messages, and its columns with their values."""
@@ -54,6 +61,30 @@ class Row:
             raise self.error("part", "train, dev (or validation, valid, val) or test")
         return part
 
+    def number(self, column: str) -> float | str:
+        """A target's value; "" where it is unknown."""
+        cell = self.cells.get(column, "")
+        try:
+            value = float(cell or "nan")
+        except ValueError:
+            value = float("inf")
+        if value in (float("inf"), float("-inf")):
+            raise self.error(column, "a finite number or empty")
+        return "" if value != value else value
+
+    def seconds(self, column: str) -> float | str:
+        """A time from the file's beginning; "" where there is none. Text such as `0 days 00:00:01.5` is one, too."""
+        cell = self.cells.get(column, "")
+        if cell in ("", "NaT", "nan"):
+            return ""
+        try:
+            value = float(cell) if re.fullmatch(r"[0-9.eE+-]+", cell) else pd.Timedelta(cell).total_seconds()
+        except (ValueError, OverflowError):
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise self.error(column, "seconds from 0, or a time such as 0 days 00:00:01.5")
+        return value
+
     def error(self, column: str, rule: str, found: str | None = None) -> UserError:
         """An error for a column that breaks a rule; `found`: what to say instead of its value."""
         cell, name = self.cells[column], self.cells.get("utterance_id")
@@ -84,22 +115,32 @@ def find(root: Path) -> Path:
     return root / there[0]
 
 
-def read(manifest: Path) -> list[Row]:
+def read(manifest: Path, columns: Mapping[str, str] | None = None) -> list[Row]:
     """All rows, each checked for itself; columns that are empty in every row are left out.
+
+    `columns`: the file's own names of columns → those that they have here (`corpus.columns`). Rows without an
+    utterance_id are named by their first file and the time in it where they begin.
 
     Raises
     ------
     UserError
         If the file is damaged or a rule is broken; names the file, the row, the column, the rule and the value.
     """
-    rows = [_row(manifest, place, pairs) for place, pairs in READERS[manifest.suffix](manifest, manifest.read_bytes())]
+    columns, content = columns or {}, manifest.read_bytes()
+    records = READERS[manifest.suffix](manifest, content, {name for name in columns if _is_read(columns[name])})
+    rows = [_row(manifest, place, pairs, columns) for place, pairs in records]
     if not rows:
         raise UserError(f"{manifest}: must have a row for each utterance, but has none")
+    absent = [name for name, own in columns.items() if not any(own in row.cells for row in rows)]
+    if absent:
+        raise UserError(f"{manifest}: corpus.columns must name columns of this file, but {short(absent[0])} is none")
+    rows = _named(rows)
     filled = dict.fromkeys(column for row in rows for column, cell in row.cells.items() if cell)
-    if not {"utterance_id", "label"} <= set(filled) or not any(map(FILE_COLUMN.fullmatch, filled)):
+    if not {"utterance_id", "label"} <= set(filled) or not any(map(_is_content, filled)):
         raise UserError(
-            f"{manifest}: must have values in the columns utterance_id, label and <modality>_file_name, "
-            f"but has {', '.join(filled) or 'none'} of those that are read"
+            f"{manifest}: must have values in the columns utterance_id, label and <modality>_file_name (or "
+            f"transcription), but has {', '.join(filled) or 'none'} of those that are read; corpus.columns maps other "
+            "names"
         )
     rows = [replace(row, cells={column: row.cells.get(column, "") for column in filled}) for row in rows]
     for row in rows:
@@ -107,10 +148,30 @@ def read(manifest: Path) -> list[Row]:
     return rows
 
 
-def _row(manifest: Path, place: str, pairs: Iterable[tuple[str, object]]) -> Row:
+def _is_content(column: str) -> bool:
+    """Whether a modality can be made of a column."""
+    return column == TRANSCRIPTION or bool(FILE_COLUMN.fullmatch(column))
+
+
+def _named(rows: list[Row]) -> list[Row]:
+    """The rows, with an utterance_id by their first file and the beginning in it where the metadata have none."""
+    columns = dict.fromkeys(column for row in rows for column in row.cells)
+    files = next((column for column in columns if FILE_COLUMN.fullmatch(column)), None)
+    if "utterance_id" in columns or files is None:
+        return rows
+    named = []
+    for row in rows:
+        name, start = PurePosixPath(row.cells.get(files, "")), row.cells.get("start", "")
+        found = f"{name.with_suffix('') if name.name else ''}{start and f'@{start}'}"
+        named.append(replace(row, cells={"utterance_id": found} | row.cells))
+    return named
+
+
+def _row(manifest: Path, place: str, pairs: Iterable[tuple[str, object]], columns: Mapping[str, str]) -> Row:
     """A row with its cells as text; columns that mean nothing here are left out, since people's metadata have more."""
     cells: dict[str, object] = {}
-    for column, value in pairs:
+    for name, value in pairs:
+        column = columns.get(name, name)
         if not _is_read(column):
             if column.endswith("_file_name"):
                 raise UserError(
@@ -127,16 +188,25 @@ def _row(manifest: Path, place: str, pairs: Iterable[tuple[str, object]]) -> Row
 
 @cache
 def _is_read(column: str) -> bool:
-    return column in (*NAMES, "fold", "part") or bool(FILE_COLUMN.fullmatch(column))
+    return column in _READ or bool(FILE_COLUMN.fullmatch(column))
 
 
 def _text(row: Row, column: str) -> str:
-    value, may_be_number = row.cells[column], column in (*NAMES, "fold")
+    value, may_be_number = row.cells[column], column in (*NAMES, "fold", *_NUMBERS)
     if value is None or isinstance(value, str):
-        return value or ""
+        return one_line(value) if value and column == TRANSCRIPTION else value or ""
     if may_be_number and type(value) is int:
         return str(value)
+    if column in _NUMBERS and type(value) is float:
+        return repr(value)
+    if column in TIMES and isinstance(value, timedelta):
+        return repr(value.total_seconds())
     raise row.error(column, "text or a whole number" if may_be_number else "text")
+
+
+def one_line(text: str) -> str:
+    """A transcript without line breaks and what cannot be printed."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _check(row: Row) -> None:
@@ -151,7 +221,7 @@ def _check(row: Row) -> None:
         raise row.error("label", "without spaces around it")
 
 
-def _read_csv(manifest: Path, content: bytes) -> Iterator[Record]:
+def _read_csv(manifest: Path, content: bytes, also: set[str]) -> Iterator[Record]:
     lines = csv.reader(io.StringIO(_decoded(manifest, content), newline=""), strict=True)
     header, start = None, 1
     try:
@@ -174,7 +244,7 @@ class _Object(list):
     """The keys and values of a JSON object, with keys that are repeated."""
 
 
-def _read_jsonl(manifest: Path, content: bytes) -> Iterator[Record]:
+def _read_jsonl(manifest: Path, content: bytes, also: set[str]) -> Iterator[Record]:
     for number, line in enumerate(_decoded(manifest, content).split("\n"), start=1):
         if not line.strip():
             continue
@@ -189,11 +259,11 @@ def _read_jsonl(manifest: Path, content: bytes) -> Iterator[Record]:
         yield f"line {number}", pairs
 
 
-def _read_parquet(manifest: Path, content: bytes) -> Iterator[Record]:
+def _read_parquet(manifest: Path, content: bytes, also: set[str]) -> Iterator[Record]:
     try:
         file = pyarrow.parquet.ParquetFile(io.BytesIO(content))
         names = file.schema_arrow.names
-        read = [name for name in dict.fromkeys(names) if _is_read(name)]
+        read = [name for name in dict.fromkeys(names) if _is_read(name) or name in also]
         columns = {name: [values.to_pylist() for values in file.read([name]).columns] for name in read}
         rows = file.metadata.num_rows if read else min(file.metadata.num_rows, 1)  # a damaged one may be huge
         if any(len(values) != rows for own in columns.values() for values in own):
@@ -216,4 +286,4 @@ def _decoded(manifest: Path, content: bytes) -> str:
 
 
 READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
-"""How a metadata file's name ends → reader of its rows."""
+"""How a metadata file's name ends → reader of its rows; `also`: columns to read beside those that have our names."""

@@ -31,7 +31,7 @@ from stages.common.corpus import PARTS, Meta
 from stages.common.errors import UserError
 from stages.common.params import Corpus
 from stages.common.sequences import checked_sequence
-from stages.corpus import writer
+from stages.corpus.contents import Contents
 from stages.corpus.iemocap import CLASS_COUNTS
 
 FILES = {"audio": ("audio_mfcc", 3), "video": ("video", 3), "text": ("nlp_trans", 2), "prosody": ("audio_prosody", 2)}
@@ -198,8 +198,8 @@ class Folders:
         )
 
 
-def write(corpus: Corpus, folder: Path) -> None:
-    """Write the corpus under `corpus.root` to `folder`, with the published parts as its folds.
+def read(corpus: Corpus) -> Contents:
+    """The corpus behind the folders of `corpus.root`, with the published parts as its folds.
 
     Raises
     ------
@@ -217,13 +217,12 @@ def write(corpus: Corpus, folder: Path) -> None:
     _compare(parts, folders, vocabulary)
     classes = _class_names(corpus, folders.utterances)
     name = "IEMOCAP" if set(classes) == set(CLASS_COUNTS) else "unknown"
-    writer.write(
-        folder,
+    _report(folders, len(paths), corpus.root)
+    return Contents(
         meta=Meta(corpus=name, classes=classes, modalities=list(parts[0].arrays)),
         utterances=[utterance.row() for utterance in folders.utterances if utterance.name],
         folds=pd.DataFrame(folders.folds, columns=["fold", "utterance_id", "part"]),
     )
-    _report(folders, len(paths), corpus.root)
 
 
 def _report(folders: Folders, folds: int, root: str) -> None:

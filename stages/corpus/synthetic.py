@@ -26,13 +26,12 @@ where scores differ from the start. `python -m benchmarks.embedded_truth` shows 
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from stages.common.corpus import Meta
 from stages.common.params import Corpus, Synthetic
-from stages.corpus import writer
+from stages.corpus.contents import Contents
 from stages.corpus.iemocap import CLASS_COUNTS
 
 CLASSES = list(CLASS_COUNTS)
@@ -52,13 +51,13 @@ FRAME_NOISE, MEMORY = 1.0, 0.5  # of a frame: standard deviation, correlation wi
 WORD_NOISE = 0.3  # of a word vector's entries
 
 
-def write(corpus: Corpus, folder: Path) -> None:
-    """Generate the corpus that `corpus.synthetic` describes into `folder`."""
+def read(corpus: Corpus) -> Contents:
+    """The corpus that `corpus.synthetic` describes."""
     config = corpus.synthetic
     utterances = [utterance for utterance, _ in Speech(config).utterances()]
     meta = Meta(corpus="synthetic", classes=CLASSES, modalities=list(MODALITIES))
-    writer.write(folder, meta=meta, utterances=utterances)
-    print(f"{len(utterances)} utterances; {without_video(config)} without video were dropped")
+    note = f"{len(utterances)} utterances; {without_video(config)} without video were dropped"
+    return Contents(meta=meta, utterances=utterances, notes=[note])
 
 
 def class_counts(utterances: int) -> dict[str, int]:

@@ -1,24 +1,27 @@
 """`python -m stages.features --modality NAME`: write `data/features/NAME/` for the utterances of `data/corpus/`."""
 
-from stages.common import cli, corpus, features, files, params
-from stages.common.errors import UserError
-from stages.features import arrays, published_folds, synthetic
+from pathlib import Path
 
-SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write, "manifest": arrays.write}
-"""Source of the corpus → what writes one modality of it to a folder."""
+import pandas as pd
+
+from stages.common import cli, corpus, extractors, features, files, params
+from stages.common.errors import UserError
+from stages.features import arrays, extraction, glove, published_folds, synthetic
+
+SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}
+"""Source that has features itself → what writes one modality of it to a folder."""
 
 
 def main() -> None:
     """Write the features of one modality."""
     parser = cli.ArgumentParser(prog="python -m stages.features", description="Write the features of one modality.")
-    parser.add_argument("--modality", required=True, help="one of those that data/corpus/meta.json names")
+    parser.add_argument("--modality", required=True, help="one of those that params.yaml names")
     modality = parser.parse_args().modality
-    config, there = params.load().corpus, corpus.read_meta().modalities
-    if modality not in there:
-        raise UserError(f"modalities.{modality}: this corpus has {', '.join(there)}, but no {modality}")
-    utterances = corpus.read_utterances()
+    config, utterances = params.load(), corpus.read_utterances()
+    if modality not in config.modalities:
+        raise UserError(f"--modality must be one of {', '.join(config.modalities)}, but is {modality}")
     with files.replacing(features.FOLDER / modality) as folder:
-        SOURCES[config.source](config, modality, utterances, folder)
+        write(config, modality, utterances, folder)
         made = features.read_modality_meta(folder.name, folder.parent)
         if made.utterances != features.names_digest(utterances["utterance_id"]):
             raise UserError(
@@ -26,6 +29,29 @@ def main() -> None:
                 f"but are of others: is {corpus.FOLDER} of these params? `dvc repro corpus` writes it"
             )
         files.write_text(folder / features.LABELS, corpus.labels_digest() + "\n")
+
+
+def write(config: params.Params, modality: str, utterances: pd.DataFrame, folder: Path) -> None:
+    """Write a modality to `folder`, as `Params.extractor` says.
+
+    Raises
+    ------
+    UserError
+        If the corpus has not got what the modality is made of, or a file of it is broken.
+    """
+    settings, there = config.extractor(modality), corpus.read_meta().modalities
+    needed = extractors.medium(settings) if settings else None
+    if modality not in there and needed not in there:
+        what = modality if needed is None else f"{needed} to make {modality} of"
+        raise UserError(f"modalities.{modality}: this corpus has {', '.join(there)}, but no {what}")
+    if settings is None:
+        SOURCES[config.corpus.source](config.corpus, modality, utterances, folder)
+    elif settings.extractor == "arrays":
+        arrays.write(config.corpus, modality, utterances, folder)
+    elif settings.extractor == "glove":
+        glove.write(config.corpus, modality, utterances, settings, folder)
+    else:
+        extraction.write(config.corpus, modality, utterances, settings, folder)
 
 
 if __name__ == "__main__":

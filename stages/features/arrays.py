@@ -1,6 +1,5 @@
 """A modality of a manifest: the `.npy` arrays [T, F] that its rows name, one after the other."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,10 +8,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages.common.arrays import Array, open_array
-from stages.common.errors import UserError, short
+from stages.common.errors import UserError
 from stages.common.params import Corpus
-from stages.corpus.manifest import Folder
-from stages.corpus.metadata import find
+from stages.corpus import clips
+from stages.corpus.manifest import ARRAYS
 from stages.features.writer import Writer
 
 
@@ -26,7 +25,7 @@ def write(corpus: Corpus, modality: str, utterances: pd.DataFrame, folder: Path)
     UserError
         If a file may not be read, is no array [T, F] of finite numbers, or has another F than the first; names it.
     """
-    files = list(_files(corpus, f"{modality}_file_name", utterances))
+    files = list(clips.paths(corpus, f"{modality}_file_name", utterances))
     first = next((_open(path) for path in files if path), None)
     if first is None:
         raise UserError(f"modalities.{modality}: must have an array for at least one utterance, but has none")
@@ -41,17 +40,6 @@ def write(corpus: Corpus, modality: str, utterances: pd.DataFrame, folder: Path)
     writer.close(longest=None, made={"source": "manifest"})
 
 
-def _files(corpus: Corpus, column: str, utterances: pd.DataFrame) -> Iterator[Path | None]:
-    """The path of each utterance's file, checked again, since it is opened now; None where there is none."""
-    manifest = find(Path(corpus.root))
-    folder = Folder(manifest.parent, allow_outside=corpus.allow_outside)
-    for utterance, name in zip(utterances["utterance_id"], utterances[column], strict=True):
-        rule = name and folder.broken_rule(name)
-        if rule:
-            raise UserError(f"{manifest}: utterance {short(utterance)}: {column} must be {rule}, but is {short(name)}")
-        yield folder.path / name if name else None
-
-
 def _frames(path: Path, first: Array) -> np.ndarray:
     """All of an array, which must have as many columns as the first one."""
     array = _open(path)
@@ -64,6 +52,11 @@ def _frames(path: Path, first: Array) -> np.ndarray:
 
 def _open(path: Path) -> Array:
     """Check an array's header."""
+    if not path.name.lower().endswith(ARRAYS):
+        raise UserError(
+            f"{path}: must be an .npy array; of sound and video, modalities.<name>.features names what makes features "
+            "of it, such as {extractor: mfcc}"
+        )
     try:
         return open_array(path, 2)
     except UserError as error:

@@ -1,9 +1,12 @@
 """`python -m stages.plan`: check all params and the registry, then write `data/plans/<variant>.json`.
 
+Beside them, in `data/plans/features/<modality>.json`, is what a modality's features depend on but the corpus.
+
 DVC removes a stage's outputs and runs its command with the values of `params.yaml` in both. Nothing of that may happen
 before they are checked: so every train stage depends on its plan, and every stage `features` on `CHECKED`.
 """
 
+import json
 from pathlib import Path
 
 from stages.common import cli, code, files, params, plan, variants
@@ -25,6 +28,10 @@ def main() -> None:
         folder.mkdir()
         for variant in config.variants:
             files.write_text(folder / f"{variant}.json", make(variant, config).as_json())
+        for modality in config.modalities:
+            settings = config.extractor(modality)
+            content = json.dumps(settings.model_dump() if settings else {}, indent=1) + "\n"
+            files.write_text(folder / plan.FEATURES / f"{modality}.json", content)
     files.write_text(CHECKED, "All keys of params.yaml keep their rules.\n")
 
 

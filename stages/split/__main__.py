@@ -1,8 +1,10 @@
 """`python -m stages.split`: write `data/folds.csv` from `data/corpus/`."""
 
+from collections.abc import Collection
+
 import pandas as pd
 
-from stages.common import cli, corpus, files, params
+from stages.common import cli, corpus, features, files, params
 from stages.common.errors import UserError
 from stages.split import schemes
 
@@ -11,12 +13,24 @@ def main() -> None:
     """Divide the corpus as `split.scheme` says, check the result, write it."""
     study, utterances = params.load(), corpus.read_utterances()
     folds = divide(utterances, study.split)
+    if study.split.incomplete == "drop":
+        folds = complete(folds, study.modalities)
     schemes.check(folds, utterances, corpus.read_meta().classes)
     if study.confusion.fold not in corpus.numbers(folds):  # before all the trainings rather than after them
         raise UserError(
             f"confusion.fold must be one of the folds 1 … {folds['fold'].max()}, but is {study.confusion.fold}"
         )
     files.write_csv(corpus.FOLDS, folds)
+
+
+def complete(folds: pd.DataFrame, modalities: Collection[str]) -> pd.DataFrame:
+    """The folds without the utterances that have no position in one of the modalities."""
+    found = features.read(modalities)
+    empty = {name: set(found.utterance_id[own.lengths == 0]) for name, own in found.sequences.items()}
+    dropped = set().union(*empty.values())
+    counts = ", ".join(f"{len(own)} have no {name}" for name, own in empty.items() if own)
+    print(f"{len(dropped)} of {len(found.utterance_id)} utterances are in no fold: {counts or 'none lacks a modality'}")
+    return folds[~folds["utterance_id"].isin(dropped)].reset_index(drop=True)
 
 
 def divide(utterances: pd.DataFrame, config: params.Split) -> pd.DataFrame:

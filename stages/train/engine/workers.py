@@ -2,10 +2,7 @@
 
 import ctypes
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +15,7 @@ import torch
 from stages.common import corpus, features, params
 from stages.common.errors import UserError
 from stages.common.plan import Plan
+from stages.common.processes import cores, follow_parent
 from stages.common.records import RunId
 from stages.train import protocol
 from stages.train.device import resolve_device
@@ -81,7 +79,7 @@ def count(plan: Plan, config: params.Train) -> int:
         return config.workers
     if resolve_device(plan.device).type == "cuda":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _follow(futures: list[Future], reports: Queue, progress: Progress) -> None:
@@ -100,13 +98,7 @@ def _start(pending: Queue, reports: Queue) -> None:
     global _pending, _reports
     _pending, _reports = pending, reports
     keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with, args=[multiprocessing.parent_process()], daemon=True).start()
-
-
-def _die_with(parent: multiprocessing.process.BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+    follow_parent()
 
 
 def keep_freed_memory() -> None:
