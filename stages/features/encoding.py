@@ -1,8 +1,8 @@
 """What one extractor makes of one file, or of transcripts: nothing else decides a feature's value.
 
-Each extractor is a module of its own here, named as in params. Its `encoder(settings, modality)` returns two functions:
-`encode` takes samples [N], frames [T, height, width, 3] or a transcript to features [T, F], frames of video one by one,
-whatever else is in the same call; `pool` takes these and their seconds to what is kept of them.
+Each extractor is a module of its own here, named as in params. Its `make(settings, modality)` returns a function from
+samples [N], frames [T, height, width, 3] or a transcript to features [T, F]; frames of video are taken one by one, whatever
+else is in the same call. If that function has a method `pool`, it takes these and their seconds to what is kept of them.
 """
 
 import importlib
@@ -24,7 +24,8 @@ class Encoder:
     def __init__(self, settings: extractors.Section, modality: str):
         """Raise a UserError if weights or a library are missing."""
         module = importlib.import_module(f"stages.features.{settings.extractor}")
-        self._encode, self._pool = module.encoder(settings, modality)
+        self._encode = module.make(settings, modality)
+        self._pool = getattr(self._encode, "pool", lambda values, _: values)
         self._settings = settings
 
     def __call__(self, job: Job) -> list[np.ndarray]:

@@ -20,6 +20,11 @@ REGRESSION = np.arange(-2, 3) / 10
 """Σ θ (c[t + θ] − c[t − θ]) / 2 Σ θ² for θ = 1, 2."""
 
 
+def make(settings: extractors.Mfcc, modality: str) -> "Mfcc":
+    """The extractor of these settings, as `encoding.Encoder` asks for it."""
+    return Mfcc(settings)
+
+
 class Mfcc:
     """Cepstra, Δ and ΔΔ of each frame.
 

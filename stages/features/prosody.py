@@ -30,6 +30,11 @@ MOST_HARMONIC = 1 - 1e-4
 REFERENCE_INTENSITY, LOUDNESS_EXPONENT = 1e-6, 0.3
 
 
+def make(settings: extractors.Prosody, modality: str) -> "Prosody":
+    """The extractor of these settings, as `encoding.Encoder` asks for it."""
+    return Prosody(settings)
+
+
 class Prosody:
     """The mean, spread and course of five contours over an utterance.
 
