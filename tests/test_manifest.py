@@ -13,7 +13,6 @@ import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -32,6 +31,7 @@ from tests.conftest import ROOT, Study
 
 SIZES = {"text": (5, 3), "audio": (11, 2), "video": (3, 7), "gaze": (2, 1)}  # longest T, F
 KINDS = ("csv", "jsonl", "parquet")
+ENDS = (".npy", ".wav", ".flac", ".mp3", ".ogg", ".mp4", ".avi", ".mkv", ".mov", ".webm", ".flv")
 MEANT = ("utterance_id", "label", "speaker", "session", "dialogue", "fold", "part")
 
 
@@ -341,7 +341,7 @@ def said(path: Path, message: str) -> str:
         ("speaker", "a\tb", PRINTABLE),
         ("dialogue", "\x00", PRINTABLE),
         ("text_file_name", "a\x00.npy", PRINTABLE),
-        ("text_file_name", "text/u1", f"the path of a file that ends in {ENDS}"),
+        ("text_file_name", "text/u1", f"the path of a file that ends in {', '.join(ENDS)}"),
         ("text_file_name", "/etc/x.npy", INSIDE),
         ("text_file_name", "a/../../x.npy", INSIDE),
         ("text_file_name", "../in/text/u1.npy", INSIDE),

@@ -6,6 +6,7 @@ import pandas as pd
 
 from stages.common import cli, corpus, extractors, features, files, params
 from stages.common.errors import UserError
+from stages.corpus import clips
 from stages.features import arrays, extraction, glove, published_folds, synthetic
 
 SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}
@@ -49,7 +50,9 @@ def write(config: params.Params, modality: str, utterances: pd.DataFrame, folder
     elif settings.extractor == "arrays":
         arrays.write(config.corpus, modality, utterances, folder)
     elif settings.extractor == "glove":
-        glove.write(config.corpus, modality, utterances, settings, folder)
+        transcripts = utterances[["utterance_id", clips.column_of(modality, settings, utterances)]]
+        made = {"source": config.corpus.source}
+        glove.write(settings, transcripts.itertuples(index=False), folder, modality=modality, made=made)
     else:
         extraction.write(config.corpus, modality, utterances, settings, folder)
 

@@ -160,7 +160,7 @@ def write(
         "real": path is not None,
     }
     writer.close(
-        longest=settings.longest,
+        longest=None,
         embedding=_embedding(settings, counts, found, dimensions),
         made={**made, **settings.model_dump(), **account},
     )

@@ -49,6 +49,11 @@ HOW_TO_GET = (
 )
 
 
+def make(settings: extractors.Pretrained, modality: str) -> "Pretrained":
+    """The extractor of these settings, as `encoding.Encoder` asks for it."""
+    return Pretrained(settings, modality)
+
+
 class Pretrained:
     """Features of one modality: the encoder's hidden states at the layer that the settings name.
 

@@ -34,6 +34,11 @@ HEAD = {"fc.weight", "fc.bias"}
 """ImageNet's classifier, which a file may hold, and which is not used."""
 
 
+def make(settings: extractors.Resnet101, modality: str) -> "Resnet101":
+    """The extractor of these settings, as `encoding.Encoder` asks for it."""
+    return Resnet101(settings, modality)
+
+
 class Resnet101:
     """Features of frames of one modality.
 
