@@ -202,9 +202,7 @@ def test_much_quieter_parts_are_not_voiced():
 def plain_functionals(contour: list[float], used: list[bool]) -> list[float]:
     frames = len(contour)
     times = [t for t in range(frames) if used[t]]
-    values = []
-    for t in times:
-        values.append(fmean(contour[s] for s in (t - 1, t, t + 1) if 0 <= s < frames and used[s]))
+    values = [fmean(contour[s] for s in (t - 1, t, t + 1) if 0 <= s < frames and used[s]) for t in times]
     ranked = sorted(values)
 
     def percentile(q: float) -> float:
@@ -218,10 +216,19 @@ def plain_functionals(contour: list[float], used: list[bool]) -> list[float]:
     return [fmean(values), pstdev(values), slope, centroid, low, high, high - low]
 
 
-def test_functionals_equal_plain_ones():
-    samples = np.concatenate([white(0.2), chirp(150, 300)[:5000], np.zeros(2000), voice(97, 0.37) + 0.85 * white(0.37)])
+def test_centroid_of_negative_values():
+    """A ratio below 0 dB counts by its size: a voice hardly louder than its noise."""
+    samples = voice(97, 1) + 0.9 * white(1)
     found, voiced = contours(samples)
-    assert found["hnr"].min() < 0  # of which the centroid takes absolute values
+    assert voiced.mean() > 0.2
+    expected = plain_functionals(found["hnr"].tolist(), voiced.tolist())
+    assert expected[4] < 0
+    assert features(samples)["hnr_centroid"] == pytest.approx(expected[3], rel=1e-5)
+
+
+def test_functionals_equal_plain_ones():
+    samples = np.concatenate([white(0.2), chirp(150, 300)[:5000], np.zeros(2000), voice(97, 0.37) + 0.5 * white(0.37)])
+    found, voiced = contours(samples)
     assert 0.2 < voiced.mean() < 0.95
     assert len(voiced) == 1 + (len(samples) - WINDOW) // 160
     rows = [plain_functionals(found[name].tolist(), voiced.tolist()) for name in CONTOURS[:4]]
