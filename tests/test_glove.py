@@ -191,6 +191,8 @@ def test_a_header_is_no_word(tmp_path):
         "2": [1, 2, 3],
         "no": [4, 5, 6],
     }
+    file = glove.open_vectors(_file(tmp_path, b"1 3\nno 4 5 6\n"))
+    assert (file.dimensions, file.header) == (3, True)
 
 
 @pytest.mark.parametrize(
