@@ -46,6 +46,8 @@ class Resnet101:
     ----------
     size : int
         Features a frame.
+    network : Network
+        Its batch norms are part of its convolutions (`_fold`).
     real : bool
         False if the weights are random.
 
@@ -62,7 +64,7 @@ class Resnet101:
         self.real = settings.weights != extractors.RANDOM
         self._resize = settings.resize
         self._device = _device(settings.device, modality)
-        self._network = _load(settings.weights, modality).to(self._device, memory_format=torch.channels_last)
+        self.network = _load(settings.weights, modality).to(self._device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, frames: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -82,7 +84,7 @@ class Resnet101:
             for start in range(0, len(frames), BATCH):
                 batch = slice(start, start + BATCH)
                 pictures = torch.from_numpy(prepare(frames[batch], self._resize)).to(self._device)
-                features[batch] = self._network(pictures.permute(0, 3, 1, 2)).cpu().numpy()
+                features[batch] = self.network(pictures.permute(0, 3, 1, 2)).cpu().numpy()
         return features
 
 
@@ -132,7 +134,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features of standardised pictures."""
-        x = F.relu(self.bn1(self.conv1(x)))  # (B, 64, 112, 112)
+        x = self.bn1(self.conv1(x)).relu_()  # (B, 64, 112, 112)
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # (B, 64, 56, 56)
         x = self.layer2(self.layer1(x))  # (B, 512, 28, 28)
         x = self.layer4(self.layer3(x))  # (B, 2048, 7, 7)
@@ -158,9 +160,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block's output."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x))
+        y = self.bn1(self.conv1(x)).relu_()
+        y = self.bn2(self.conv2(y)).relu_()
+        return self.bn3(self.conv3(y)).add_(self.downsample(x)).relu_()
 
 
 def _layers() -> Iterator[nn.Sequential]:
@@ -190,7 +192,7 @@ def _load(weights: str | None, modality: str) -> Network:
 
 
 def _fold(network: Network) -> None:
-    """Have each convolution do what the batch norm behind it does, which is linear, too: it saves a pass over the picture."""
+    """Put each batch norm, which is linear, too, into the convolution before it: that saves a pass over the picture."""
     for module in list(network.modules()):
         for (name, convolution), (norm_name, norm) in pairwise(list(module.named_children())):
             if isinstance(norm, nn.BatchNorm2d):
