@@ -116,13 +116,13 @@ def _blocks(half: np.ndarray) -> np.ndarray:
 def picture(number: int) -> np.ndarray:
     """Frame `number` of a dialogue: black above row 112 and below row 367. [480, 720, 3], BGR"""
     bits = [number >> bit & 1 for bit in range(BITS)]
-    pattern = np.array([*bits, sum(bits) % 2], np.uint8).reshape(ACROSS, ACROSS, 1)
-    scale = (1 + 2 * pattern).repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
+    bright = [*bits, sum(bits) % 2]
     frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     for begin, colour in ((0, COLOURS["left"][::-1]), (WIDTH // 2, COLOURS["right"][::-1])):
-        half = frame[:, begin : begin + WIDTH // 2]
-        half[112:368] = colour
-        half[TOP : TOP + ACROSS * BLOCK, LEFT : LEFT + ACROSS * BLOCK] = scale * np.array(colour, np.uint8)
+        cv2.rectangle(frame, (begin, 112), (begin + WIDTH // 2 - 1, 367), colour, cv2.FILLED)
+        for block in np.flatnonzero(bright):
+            x, y = begin + LEFT + BLOCK * int(block % ACROSS), TOP + BLOCK * int(block // ACROSS)
+            cv2.rectangle(frame, (x, y), (x + BLOCK - 1, y + BLOCK - 1), [3 * value for value in colour], cv2.FILLED)
     return frame
 
 
