@@ -4,6 +4,7 @@ Sound and picture depend on the class, and in MELD the words do too, so that a s
 """
 
 import csv
+import shutil
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -93,8 +94,13 @@ def ravdess(root: Path, *, actors: int = 5, repetitions: int = 1, sound: bool = 
         name, kind = f"01-{emotion:02d}-01-{statement:02d}-{repetition:02d}-{actor:02d}", emotion - 1
         folder = f"Actor_{actor:02d}"
         write_wav(root / "Audio_Speech_Actors_01-24" / folder / f"03-{name}.wav", kind, rng, 48_000)
-        write_video(root / "Video_Speech" / folder / f"01-{name}.mp4", kind, rng, with_sound=sound)
-        write_video(root / "Video_Speech" / folder / f"02-{name}.mp4", kind, rng)
+        silent = root / "Video_Speech" / folder / f"02-{name}.mp4"
+        write_video(silent, kind, rng)
+        both = silent.with_name(f"01-{name}.mp4")
+        if sound:
+            write_video(both, kind, rng, with_sound=True)
+        else:
+            shutil.copyfile(silent, both)
         labels[name] = RAVDESS_LABELS[kind]
     return labels
 
