@@ -141,8 +141,8 @@ def write(parts: list[Part], folder: Path, *, classes: int) -> int:
 def unpadded(frames: np.ndarray, length: int | None) -> np.ndarray:
     """The frames [T, F] without padding; at least one is kept.
 
-    `length`: how many come before the padding. Without it, all frames of zeros at both ends are padding: MMSA's own
-    files pad at the end, those it has taken over also in front.
+    `length`: how many come before the padding. Without it, all frames of zeros at both ends are padding: MMSA pads
+    at the end, and its data_loader.py skips zeros in front too where it cuts sequences.
     """
     if length is not None:
         return frames[:length]
