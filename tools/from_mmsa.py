@@ -85,7 +85,7 @@ class Part:
     def frames(self, modality: str, i: int) -> np.ndarray:
         """An utterance's features without padding, float32 [T, F]."""
         length = self.lengths[modality][i] if modality in self.lengths else None
-        with np.errstate(over="ignore"):  # becomes inf, which is an error
+        with np.errstate(over="ignore", invalid="ignore"):  # inf and NaN are an error later
             return unpadded(self.features[modality][i].astype(np.float32, order="C"), length)
 
 
@@ -141,8 +141,8 @@ def write(parts: list[Part], folder: Path, *, classes: int) -> int:
 def unpadded(frames: np.ndarray, length: int | None) -> np.ndarray:
     """The frames [T, F] without padding; at least one is kept.
 
-    `length`: how many come before the padding. Without it, all frames of zeros at both ends are padding: MMSA's own
-    files pad at the end, those it has taken over also in front.
+    `length`: how many come before the padding. Without it, all frames of zeros at both ends are padding: MMSA pads
+    at the end, and its data_loader.py skips zeros in front too where it cuts sequences.
     """
     if length is not None:
         return frames[:length]
@@ -228,7 +228,7 @@ def _numbers(place: str, content: dict, key: str, number: int) -> np.ndarray | N
     if not isinstance(numbers, np.ndarray) or numbers.ndim == 0 or numbers.size != len(numbers):
         raise UserError(f"{place}: {key}: must be a list or an array [N] of numbers, but is {described(numbers)}")
     _check_number(place, key, len(numbers), number)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         numbers = numbers.reshape(-1).astype(np.float32)
     if not np.isfinite(numbers).all():
         i = np.flatnonzero(~np.isfinite(numbers))[0]

@@ -101,8 +101,11 @@ def _array(content: object, dtype: object, shape: object, order: str) -> np.ndar
     """An array that is a view of its bytes; a list if it is one of texts."""
     if type(dtype) is not _Dtype or dtype.code.startswith("O") or not isinstance(content, memoryview | bytes):
         raise UserError("an array must have a dtype of numbers or texts and its content as bytes")
-    if type(shape) is not tuple or not all(type(size) is int and size > 0 for size in shape):
-        raise UserError(f"an array's shape must be positive whole numbers, but is {described(shape)}")
+    if type(shape) is not tuple:
+        raise UserError(f"an array's shape must be a tuple, but is {described(shape)}")
+    for size in shape:
+        if type(size) is not int or size < 1:
+            raise UserError(f"the sizes of an array must be positive whole numbers, but one is {described(size)}")
     kind = np.dtype(dtype.order + dtype.code)
     if math.prod(shape) * kind.itemsize != len(content):
         raise UserError(f"an array of the shape {list(shape)} and {kind} must not have {len(content)} bytes")
