@@ -187,7 +187,7 @@ class Video:
         """Raise a UserError if it cannot be read as video."""
         import cv2
 
-        cv2.setLogLevel(0)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         if container(path) is None:
             raise UserError(f"{path}: must be an MP4, MOV, AVI, Matroska or FLV file, but does not begin like one")
         self.path = path
