@@ -113,7 +113,7 @@ def test_ids_and_vectors(tmp_path, capsys):
     for row, word in enumerate(WORDS, 1):
         expected = VECTORS[word] if word in VECTORS else glove.draw(word, seed=1, dimensions=3)
         np.testing.assert_array_equal(embedding[row], np.float32(expected), err_msg=word)
-    assert meta["longest"] == 128
+    assert meta["longest"] == 7
     made = meta["made"]
     assert made == {
         "source": "test",

@@ -313,7 +313,10 @@ def test_a_rotated_fold_by_hand(tmp_path):
     ]
 
 
-READ = "must have values in the columns utterance_id, label and <modality>_file_name, but has {} of those that are read"
+READ = (
+    "must have values in the columns utterance_id, label and <modality>_file_name (or transcription), but has {} of "
+    "those that are read; corpus.columns maps other names"
+)
 COLUMN = (
     "the <modality> of a column <modality>_file_name must be a lower-case letter and then a-z, 0-9 or '_', "
     "but the column is '{}'"

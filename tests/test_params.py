@@ -185,7 +185,7 @@ def test_keys_left_out_take_the_papers_values(tmp_path):
     few |= {"modalities": letters, "corpus": {}, "split": {}, "compare": {}, "confusion": {}}
     config, expected = load(few, tmp_path), load(COMMITTED, tmp_path)
     assert config.model_copy(update={"modalities": expected.modalities}) == expected
-    plain = {"positions": None, "dropout": 0.0, "standardise": False}  # the paper has a value for each modality
+    plain = {"features": None, "positions": None, "dropout": 0.0, "standardise": False}  # the paper's are of each
     assert config.modalities["video"].model_dump() == plain | {"letter": "v"}
 
 

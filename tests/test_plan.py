@@ -127,7 +127,11 @@ def test_plans_are_made_without_torch_and_are_the_same_in_every_process(tmp_path
         assert "stages.common.params" in modules
         assert not [name for name in modules if name.partition(".")[0] in ("torch", "numba", "ray")]
         assert not [name for name in modules if name.startswith("stages.train")]
-        written.append({path.name: path.read_bytes() for path in (folder / "data/plans").iterdir()})
+        plans = folder / "data/plans"
+        written.append({path.name: path.read_bytes() for path in plans.glob("*.json")})
+        assert {path.name: path.read_text() for path in (plans / "features").iterdir()} == {
+            f"{name}.json": "{}\n" for name in ("text", "video", "audio")
+        }
     assert written[0] == written[1]
     assert sorted(written[0]) == sorted(f"{name}.json" for name in params.load(ROOT / "params.yaml").variants)
     for text in written[0].values():

@@ -258,11 +258,17 @@ def test_images_are_the_class_tokens(make, name):
 
 @pytest.mark.parametrize(("resample", "method"), [(2, cv2.INTER_LINEAR), (3, cv2.INTER_CUBIC)])
 def test_images_are_resized_as_the_folder_says(copy, resample, method):
-    folder, frames = copy("vit"), pictures(1, 30, 47)
+    folder, frames = copy("vit"), pictures(1, 15, 23)
     write_json(folder / "preprocessor_config.json", image_mean=MEAN, image_std=SD, resample=resample)
-    resized = cv2.resize(frames[0], (32, SIDE), interpolation=method)  # 47 · 21 / 30 = 32.9
+    resized = cv2.resize(frames[0], (32, SIDE), interpolation=method)  # 23 · 21 / 15 = 32.2
     encoder = load("video", folder)
     assert np.array_equal(encoder.images(frames), encoder.images(resized[None, :, 5:26]))
+
+
+def test_shrinking_averages_all_pixels():
+    frame = np.zeros((8, 8, 3), np.uint8)
+    frame[::4, ::4] = 160  # a sixteenth of each 4 × 4
+    assert (prepare(frame, 2, cv2.INTER_LINEAR) == 10).all()
 
 
 def test_prepare_centres_upright_and_small_frames():

@@ -118,8 +118,8 @@ def find(root: Path) -> Path:
 def read(manifest: Path, columns: Mapping[str, str] | None = None) -> list[Row]:
     """All rows, each checked for itself; columns that are empty in every row are left out.
 
-    `columns`: the file's own names of columns → those that they have here (`corpus.columns`). Rows without an
-    utterance_id are named by their first file and the time in it where they begin.
+    `columns`: the file's own names of columns → those that they have here (`corpus.columns`). If it is given and there
+    is no utterance_id, rows are named by their first file and the time in it where they begin.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def read(manifest: Path, columns: Mapping[str, str] | None = None) -> list[Row]:
     absent = [name for name, own in columns.items() if not any(own in row.cells for row in rows)]
     if absent:
         raise UserError(f"{manifest}: corpus.columns must name columns of this file, but {short(absent[0])} is none")
-    rows = _named(rows)
+    rows = _named(rows) if columns else rows
     filled = dict.fromkeys(column for row in rows for column, cell in row.cells.items() if cell)
     if not {"utterance_id", "label"} <= set(filled) or not any(map(_is_content, filled)):
         raise UserError(

@@ -1,8 +1,8 @@
 """What one extractor makes of one file, or of transcripts: nothing else decides a feature's value.
 
 Each extractor is a module of its own here, named as in params. Its `make(settings, modality)` returns a function from
-samples [N], frames [T, height, width, 3] or a transcript to features [T, F]; frames of video are taken one by one, whatever
-else is in the same call. If that function has a method `pool`, it takes these and their seconds to what is kept of them.
+samples [N], frames [T, height, width, 3] or a transcript to features [T, F]; frames of video are taken one by one,
+whatever else is in the same call. If it has a method `pool`, that takes these, and their seconds, to what is kept.
 """
 
 import importlib

@@ -73,7 +73,7 @@ def do(jobs: list[Job], modality: str, settings: extractors.Section, *, skip: bo
     folder = work_folder.shared() / FOLDER
     index = folder / "files.json"
     digests = file_digests.read(index)
-    device = _device(settings)
+    device = _device(settings, modality)
     task = Task(
         modality=modality,
         settings=settings,
@@ -141,14 +141,13 @@ def _version(library: str) -> str:
     return "none"
 
 
-def _device(settings: extractors.Section) -> str | None:
+def _device(settings: extractors.Section, modality: str) -> str | None:
     """Where an extractor computes, cpu or cuda; None where it has no choice."""
-    chosen = getattr(settings, "device", None)
-    if chosen == "auto":
-        import torch
+    if not hasattr(settings, "device"):
+        return None
+    from stages.features import device
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return chosen
+    return device.resolve(settings.device, modality).type
 
 
 def _start(task: Task) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from stages.common import extractors
 from stages.common.errors import UserError, short
 from stages.corpus.contents import unusable
+from stages.features import device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -84,7 +85,7 @@ class Pretrained:
         self.medium, self.rate = settings.of, settings.rate
         self.real = settings.weights != extractors.RANDOM
         self._layer, self._pool = settings.layer, settings.pool
-        self._device = _device(settings.device, place)
+        self._device = device.resolve(settings.device, modality)
         folder = Path(settings.weights) if self.real else None
         with _quiet(transformers), _own_generator():
             model = _load(transformers, folder, settings.of) if folder else _random(transformers, settings, place)
@@ -101,6 +102,10 @@ class Pretrained:
         else:
             self._side = model.config.image_size
             self._method, self._mean, self._sd = _read_pictures(folder) if folder else (cv2.INTER_LINEAR, 0.5, 0.5)
+
+    def __call__(self, content: np.ndarray | str) -> np.ndarray:
+        """What the method of the medium returns."""
+        return {"audio": self.audio, "text": self.text, "video": self.images}[self.medium](content)
 
     def audio(self, samples: np.ndarray) -> np.ndarray:
         """One utterance, float32 [N] at `rate` → float32 [T, F]; T is 0 if N is less than the encoder needs for one.
@@ -198,12 +203,13 @@ def receptive_field(kernels: list[int], strides: list[int]) -> int:
 def prepare(frame: np.ndarray, side: int, interpolation: int) -> np.ndarray:
     """The centre of a frame after its shorter side was brought to `side`: uint8 [H, W, 3] → [side, side, 3].
 
-    The longer side keeps the ratio, rounded down, as CLIP's own preparation does.
+    The longer side keeps the ratio, rounded down, as CLIP's own preparation does. `interpolation` enlarges; to shrink,
+    areas are averaged, which is nearest to Pillow's filters: OpenCV's own others skip pixels.
     """
     shorter = min(frame.shape[:2])
     height, width = (length * side // shorter for length in frame.shape[:2])
     if shorter != side:
-        frame = cv2.resize(frame, (width, height), interpolation=interpolation)
+        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shorter > side else interpolation)
     top, left = (height - side) // 2, (width - side) // 2
     return frame[top : top + side, left : left + side]
 
@@ -313,14 +319,6 @@ def _repeatable(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _device(name: extractors.Device, place: str) -> torch.device:
-    """`auto` → CUDA where there is one, else the CPU."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError(f"{place}.device is cuda, but torch finds no CUDA device: use auto or cpu")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def _attention(transformers: ModuleType, config: "PreTrainedConfig") -> str:

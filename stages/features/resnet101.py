@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from stages.common import extractors
 from stages.common.errors import UserError, short
 from stages.corpus.contents import unusable
+from stages.features import device
 
 BATCH = 16
 """Frames that are evaluated at once, at most: memory does not grow with their number."""
@@ -63,7 +64,7 @@ class Resnet101:
     def __init__(self, settings: extractors.Resnet101, modality: str):
         self.real = settings.weights != extractors.RANDOM
         self._resize = settings.resize
-        self._device = _device(settings.device, modality)
+        self._device = device.resolve(settings.device, modality)
         self.network = _load(settings.weights, modality).to(self._device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
@@ -277,13 +278,3 @@ def _values(tensor: object, shape: torch.Size, place: str) -> Tensor:
     if place.endswith("running_var") and (values < 0).any():
         raise UserError(f"{place} must be variances of 0 or more, but is not")
     return values
-
-
-def _device(name: extractors.Device, modality: str) -> torch.device:
-    """`auto` → CUDA where there is one, else the CPU."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError(
-            f"modalities.{modality}.features.device is cuda, but torch finds no CUDA device: use auto or cpu"
-        )
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
