@@ -91,7 +91,7 @@ def test_every_utterance_with_what_the_release_says_of_it(tmp_path):
     ]
     assert {row["valence"] == "" for row in contents.utterances} == {True, False}
     assert Counter(row["label"] for row in contents.utterances) == dict.fromkeys(iemocap.CLASS_COUNTS, 12)
-    assert contents.meta.corpus == "IEMOCAP"
+    assert contents.meta.corpus == "IEMOCAP (sessions 1, 2)"
     assert contents.meta.classes == list(iemocap.CLASS_COUNTS)
     assert contents.meta.modalities == ["text", "audio", "video"]
     assert contents.problems == []
@@ -170,7 +170,7 @@ def test_the_four_classes_have_happy_and_excited_as_one(tmp_path):
     sham(tmp_path)
     contents = read(tmp_path, classes="four")
     assert contents.meta.classes == ["angry", "happy", "sad", "neutral"]
-    assert contents.meta.corpus == "IEMOCAP (4 classes)"
+    assert contents.meta.corpus == "IEMOCAP (4 classes; sessions 1, 2)"
     assert Counter(row["label"] for row in contents.utterances) == {"angry": 12, "happy": 24, "sad": 12, "neutral": 12}
 
 
@@ -185,7 +185,7 @@ def test_a_list_of_classes_and_labels_of_ones_own(tmp_path):
     labels = {"xxx": "unclear", "exc": "happy", "fru": None, "sur": None}
     contents = read(tmp_path, labels=labels, classes=["sad", "unclear", "happy", "angry", "neutral"])
     assert contents.meta.classes == ["sad", "unclear", "happy", "angry", "neutral"]
-    assert contents.meta.corpus == "IEMOCAP (5 classes)"
+    assert contents.meta.corpus == "IEMOCAP (5 classes; sessions 1, 2)"
     counts = Counter(row["label"] for row in contents.utterances)
     assert counts == {"sad": 12, "unclear": 8, "happy": 24, "angry": 12, "neutral": 12}
     assert len(contents.utterances) == sum(own.label in ("sad", "xxx", "hap", "exc", "ang", "neu") for own in spoken)
@@ -195,7 +195,7 @@ def test_classes_beyond_the_papers_come_last(tmp_path):
     sham(tmp_path)
     contents = read(tmp_path, labels={"xxx": "a new one"})
     assert contents.meta.classes == [*iemocap.CLASS_COUNTS, "a new one"]
-    assert contents.meta.corpus == "IEMOCAP (8 classes)"
+    assert contents.meta.corpus == "IEMOCAP (8 classes; sessions 1, 2)"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_classes_beyond_the_papers_come_last(tmp_path):
     ],
 )
 def test_only_the_papers_classes_are_called_iemocap(tmp_path, settings, name):
-    sham(tmp_path)
+    sham(tmp_path, sessions=5)
     assert read(tmp_path, **settings).meta.corpus == name
 
 

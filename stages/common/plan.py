@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from stages.common.errors import restorable
 
 FOLDER = Path("data/plans")
-FEATURES = "features"
-"""In it, the folder of what the features of each modality depend on."""
 
 Size = Annotated[int, Field(ge=1, le=2**16)]
 """Of a tensor's dimension."""

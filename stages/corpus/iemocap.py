@@ -67,7 +67,7 @@ def read(corpus: Corpus) -> Contents:
     modalities = iemocap_media.modalities(root / inner, sessions)
     columns, problems = iemocap_media.columns(root, inner, kept, modalities)
     return Contents(
-        meta=Meta(corpus=_name(meaning, classes), classes=classes, modalities=modalities),
+        meta=Meta(corpus=_name(meaning, classes, sessions), classes=classes, modalities=modalities),
         utterances=[_row(own, meaning) | cells for own, cells in zip(kept, columns, strict=True)],
         folds=iemocap_folds.folds([own.name for own in kept]),
         problems=problems,
@@ -126,10 +126,13 @@ def _meaning(corpus: Corpus) -> dict[str, str | None]:
     return {label: class_of(label, corpus, known) for label in LABELS}
 
 
-def _name(meaning: dict[str, str | None], classes: list[str]) -> str:
+def _name(meaning: dict[str, str | None], classes: list[str], sessions: list[int]) -> str:
     """The corpus's name; plain IEMOCAP is that of the paper, whose numbers stand beside the study's."""
     papers = meaning == {label: SEVEN.get(label) for label in LABELS} and len(classes) == len(CLASS_COUNTS)
-    return "IEMOCAP" if papers else f"IEMOCAP ({len(classes)} classes)"
+    differs = [] if papers else [f"{len(classes)} classes"]
+    if sessions != SESSIONS:
+        differs.append(f"session{'s' * (len(sessions) > 1)} {', '.join(map(str, sessions))}")
+    return f"IEMOCAP ({'; '.join(differs)})" if differs else "IEMOCAP"
 
 
 def _row(utterance: Utterance, meaning: dict[str, str | None]) -> dict[str, str | float]:

@@ -16,6 +16,8 @@ OUTPUTS = "stages.train.outputs"
 """What writes a train stage's outputs: if it alone changes, they are written again from the results in `.work/`."""
 
 
+FEATURES = "features"
+"""Beside the plans, the folder of what each modality's features depend on."""
 CHECKED = Path("data/checked.txt")
 """Always the same, so that no stage is stale for it."""
 
@@ -31,7 +33,7 @@ def main() -> None:
         for modality in config.modalities:
             settings = config.extractor(modality)
             content = json.dumps(settings.model_dump() if settings else {}, indent=1) + "\n"
-            files.write_text(folder / plan.FEATURES / f"{modality}.json", content)
+            files.write_text(folder / FEATURES / f"{modality}.json", content)
     files.write_text(CHECKED, "All keys of params.yaml keep their rules.\n")
 
 
