@@ -43,7 +43,7 @@ def named(fusion: str, letters: str) -> str:
     return "_".join(filter(None, (base, letters, option)))
 
 
-EVERY_FUSION = [named(name, "tva"[:count]) for name, own in variants.FUSIONS.items() for count in {own.at_least, 3}]
+EVERY_FUSION = [named(name, "tva"[:count]) for name, own in variants.FUSIONS.items() for count in {own.at_least, own.at_most or 3}]
 VARIANTS = list(dict.fromkeys([*CONFIG.variants, *EVERY_FUSION]))
 
 

@@ -25,6 +25,8 @@ class Fusion:
     """Its name in tables and figures."""
     at_least: int = 2
     """The fewest modalities that it is defined for."""
+    at_most: int | None = None
+    """The most; None: any number."""
     table: int = 1
     """The table of the paper in which it stands; those of Table 1 are in Table 2 too."""
     against: tuple[str, ...] = ()
@@ -116,9 +118,11 @@ def parse(name: str) -> Variant:
         raise ValueError(
             f"{short(name)} must name its modalities by different lower-case letters, but has {short(modalities)}"
         )
-    fewest = FUSIONS[fusion].at_least
+    fewest, most = FUSIONS[fusion].at_least, FUSIONS[fusion].at_most
     if len(modalities) < fewest:
         raise ValueError(f"{name!r}: {fusion} must have at least {fewest} modalities, but has {modalities!r}")
+    if most is not None and len(modalities) > most:
+        raise ValueError(f"{name!r}: {fusion} must have at most {most} modalities, but has {modalities!r}")
     return Variant(name=name, fusion=fusion, modalities=modalities)
 
 

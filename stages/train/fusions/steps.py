@@ -1,6 +1,6 @@
 """What other systems make of a sequence of steps: its last state, and attention by one query.
 
-Shapes: R runs, B batch, T steps, D the encodings' width, forward and backward halves of it from the GRU's two directions.
+Shapes: R runs, B batch, T steps, D the encodings' width, one half of it from each of the GRU's two directions.
 """
 
 import math
@@ -26,7 +26,7 @@ def last(encoding: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def shares(scores: Tensor, lengths: Tensor | None) -> Tensor:
-    """Softmax over steps: scores [R, B, T] → weights [R, B, T], 0 for those beyond `lengths` [R, B]; None: all count."""
+    """Softmax over steps: scores [R, B, T] → weights [R, B, T], 0 beyond `lengths` [R, B]; None: all count."""
     if lengths is not None:
         scores = scores.masked_fill(~valid(lengths, scores.shape[2]), -math.inf)
     return scores.softmax(dim=2)
