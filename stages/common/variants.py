@@ -43,6 +43,12 @@ FUSIONS = {
     "cross_nosp": Fusion(label="Cross-noSP", table=2, against=("cross",), colour="#ca9161", marker="^"),
     "self_nosp": Fusion(label="Self-noSP", table=2, against=("cross_nosp", "self"), colour="#56b4e9", marker="v"),
     "crossself": Fusion(label="Cross+Self", table=2, against=("self", "cross"), colour="#000000", marker="D"),
+    "mcsan": Fusion(label="MCSAN", against=("self", "cross")),
+    "mult": Fusion(label="MulT", against=("self", "cross")),
+    "transformer": Fusion(label="Transformer", against=("self", "cross")),
+    "lmf": Fusion(label="LMF", against=("self", "cross")),
+    "intermediate": Fusion(label="Intermediate", against=("self", "cross")),
+    "bottleneck": Fusion(label="Bottleneck", against=("self", "cross")),
 }
 
 
