@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from stages.common.corpus import NAMES, PARTS
 from stages.common.errors import UserError, short
+from stages.corpus.writer import LONGEST_NAME
 
 FILE_COLUMN = re.compile(r"([a-z][a-z0-9_]*)_file_name")
 """A column that names a modality's files; its group is the modality."""
@@ -248,6 +249,8 @@ def _check(row: Row) -> None:
     for column in ("utterance_id", "label"):
         if not row.cells[column]:
             raise row.error(column, "text or a whole number")
+    if len(row.name) > LONGEST_NAME:
+        raise row.error("utterance_id", f"text of at most {LONGEST_NAME} characters")
     if row.cells["label"] != row.cells["label"].strip():  # else 'sad' and ' sad' would be two classes
         raise row.error("label", "without spaces around it")
 
