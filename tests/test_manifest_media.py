@@ -268,6 +268,10 @@ def test_a_start_of_arrays_alone_means_nothing(tmp_path):
         found = read(tmp_path).utterances
         assert list(found[0]) == [*corpus.NAMES, "text_file_name", "gaze_file_name"]
         assert {row["speaker"] for row in found} == {""}
+    twice = [row | {"fold": fold, "part": "test", "start": f"of fold {fold}"} for fold in (1, 2) for row in rows]
+    (tmp_path / "metadata.parquet").unlink()
+    write_rows(tmp_path, [{name: own for name, own in row.items() if name != "end"} for row in twice])
+    assert len(read(tmp_path).utterances) == 6
 
 
 # ---- other people's tables

@@ -80,7 +80,7 @@ class Row:
         cell = self.cells.get(column, "")
         if cell.lower() in _NO_TIME:
             return ""
-        value = seconds(cell)
+        value = parse_time(cell)
         if value is None or not 0 <= value < float("inf"):
             raise self.error(column, "seconds from 0, or a time such as 0 days 00:00:01.5")
         return value
@@ -93,7 +93,7 @@ class Row:
         return UserError(f"{self.manifest}: {self.place}{utterance}: {column} must be {rule}, but {found}")
 
 
-def seconds(text: str) -> float | None:
+def parse_time(text: str) -> float | None:
     """The seconds that a number means, or a time as pandas and subtitles write it; None if it is neither."""
     if _SECONDS.fullmatch(text):
         return float(text)
@@ -188,7 +188,7 @@ def _named(rows: list[Row]) -> list[Row]:
         return rows
     named = []
     for row in rows:
-        name, start = PurePosixPath(row.cells.get(files, "")), seconds(row.cells.get("start", ""))
+        name, start = PurePosixPath(row.cells.get(files, "")), parse_time(row.cells.get("start", ""))
         found = f"{name.with_suffix('') if name.name else ''}{'' if start is None else f'@{start:.15g}'}"
         named.append(replace(row, cells={"utterance_id": found} | row.cells))
     return named
