@@ -357,6 +357,16 @@ def test_a_parquet_tables_columns_are_renamed(tmp_path):
     ]
 
 
+def test_a_row_without_the_first_file_is_named_by_the_next(tmp_path):
+    sound(tmp_path / "a.wav")
+    sound(tmp_path / "b.c.wav")
+    path = lines(tmp_path / "t.csv", "close,far,label", "a.wav,b.c.wav,x", ",b.c.wav,y")
+    assert column(path, "utterance_id", columns={"close": "close_file_name", "far": "far_file_name"}) == ["a", "b.c"]
+    lines(path, "close,far,label", "a.wav,b.c.wav,x", ",,y")
+    message = refused(path, columns={"close": "close_file_name", "far": "far_file_name"})
+    assert message.endswith("line 3: utterance_id must be text or a whole number, but is empty")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

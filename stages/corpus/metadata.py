@@ -183,12 +183,13 @@ def _is_content(column: str) -> bool:
 def _named(rows: list[Row]) -> list[Row]:
     """The rows, with an utterance_id by their first file and the second in it where they begin, if there is none."""
     columns = dict.fromkeys(column for row in rows for column in row.cells)
-    files = next((column for column in columns if FILE_COLUMN.fullmatch(column)), None)
-    if "utterance_id" in columns or files is None:
+    files = [column for column in columns if FILE_COLUMN.fullmatch(column)]
+    if "utterance_id" in columns or not files:
         return rows
     named = []
     for row in rows:
-        name, start = PurePosixPath(row.cells.get(files, "")), parse_time(row.cells.get("start", ""))
+        name = PurePosixPath(next((row.cells[column] for column in files if row.cells.get(column)), ""))
+        start = parse_time(row.cells.get("start", ""))
         found = f"{name.with_suffix('') if name.name else ''}{'' if start is None else f'@{start:.15g}'}"
         named.append(replace(row, cells={"utterance_id": found} | row.cells))
     return named
