@@ -253,8 +253,8 @@ class Video:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         if container(path) is None:
             raise UserError(f"{path}: must be an MP4, MOV, AVI, Matroska or FLV file, but does not begin like one")
-        if not str(path).isprintable():  # OpenCV crashes on bytes that are no UTF-8
-            raise UserError(f"{short(str(path))}: the name of a video file must be UTF-8 without control characters")
+        if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # OpenCV crashes on them
+            raise UserError(f"{path}: a video file's name must be UTF-8")
         self.path = path
         self._capture = cv2.VideoCapture(f"file:{path}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
         if not self._capture.isOpened():
