@@ -3,8 +3,8 @@
 On generated files: speech-like noise in WAV files as long as IEMOCAP's utterances, XVID videos of its size, and a file
 of word vectors. On one core in this process by `stages.features.encoding.Encoder`, on two by `stages.features.parallel`
 less what that takes with one short part a core (to start processes and to load a network). Each measurement is made in
-a process of its own, `--rounds` times. Prints the medians of seconds on the clock and of seconds that cores worked (on a
-machine that others use, too, only these can be compared), each process's peak memory (on two cores that of the larger
+a process of its own, `--rounds` times. Prints the medians of seconds on the clock and of seconds that cores worked
+(where others use the machine, only these can be compared), each process's peak memory (on two cores that of the larger
 worker), the load beforehand, and from the seconds on the clock what all of IEMOCAP would take.
 """
 
