@@ -194,7 +194,8 @@ def measure(measured: str, name: str, folder: Path, rounds: int) -> tuple[float,
             )
         found.append(json.loads(done.stdout.splitlines()[-1]))
     seconds, cpu, peaks = zip(*found, strict=True)
-    print(f"{measured} {name}: {', '.join(f'{own:.2f}' for own in seconds)} s", file=sys.stderr)
+    rounds_seen = ", ".join(f"{clock:.2f} ({own:.2f})" for clock, own in zip(seconds, cpu, strict=True))
+    print(f"{measured} {name}: {rounds_seen} s (on cores), {max(peaks):.0f} MB", file=sys.stderr)
     return statistics.median(seconds), statistics.median(cpu), max(peaks)
 
 
