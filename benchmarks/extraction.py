@@ -104,7 +104,7 @@ def one_core(name: str, folder: Path) -> np.ndarray:
     """Seconds for all files, in this process."""
     from stages.features.encoding import Encoder
 
-    _single_thread()
+    _single_thread(SETTINGS[name])
     encoder = Encoder(SETTINGS[name], "m")
     for job in jobs(folder, short=True):
         encoder(job)
@@ -128,8 +128,8 @@ def decoding(name: str, folder: Path) -> np.ndarray:
     """Seconds to decode the frames of both videos that `resnet101` encodes."""
     from stages.common import media
 
-    _single_thread()
     settings = SETTINGS[name]
+    _single_thread(settings)
 
     def decode() -> None:
         for job in jobs(folder, short=False):
@@ -156,7 +156,10 @@ def vectors(_: str, folder: Path) -> np.ndarray:
         return timed(lambda: glove.write(settings, transcripts, out, modality="m", made={}))
 
 
-def _single_thread() -> None:
+def _single_thread(settings: extractors.Section) -> None:
+    """As a worker of `parallel` has it: without a network, torch is not loaded."""
+    if not hasattr(settings, "device"):
+        return
     import cv2
     import torch
 
