@@ -643,3 +643,11 @@ def test_the_page_names_every_column_and_ending():
         assert f"`{name}`" in page
     for ending in manifest.ARRAYS + manifest.SOUND + manifest.VIDEO:
         assert f"`{ending}`" in page
+
+
+def test_a_column_of_ours_that_means_something_else_is_left_out(tmp_path):
+    (tmp_path / "metadata.csv").write_text(
+        "utterance_id,label,transcription,fold,Original_file_name\na,x,one,0,\nb,y,two,,q\n"
+    )
+    rows = metadata.read(tmp_path / "metadata.csv", {"fold": None, "Original_file_name": None})
+    assert [sorted(row.cells) for row in rows] == [["label", "transcription", "utterance_id"]] * 2

@@ -176,6 +176,17 @@ def test_lossy_sound_keeps_length_and_pitch(tmp_path, kind):
     assert abs(np.sqrt(2 * np.mean(found[1000:-1000] ** 2)) - 0.5) < 0.03
 
 
+def test_a_part_of_an_mp3_is_what_the_whole_has_there(tmp_path, monkeypatch):
+    rng, lengths = np.random.default_rng(5), (0.21, 0.35, 0.13, 0.28, 0.44)
+    tones = [np.sin(2 * np.pi * rng.integers(300, 1100) * np.arange(int(RATE * own)) / RATE) for own in lengths]
+    path = write(tmp_path / "x", encoded(0.5 * np.concatenate(tones)[:, None], "MP3"))
+    (whole,) = heard(path)
+    monkeypatch.setattr(media, "BLOCK", 3001)
+    for start, end in [(0.0, 0.21), (0.21, 0.56), (0.56, 0.69), (0.97, 1.41), (0.0, 1.41)]:
+        (part,) = heard(path, Clip(start, end))
+        np.testing.assert_allclose(part, whole[round(start * RATE) : round(end * RATE)], atol=1e-5)
+
+
 def test_parts_are_cut_to_the_nearest_sample(tmp_path):
     samples = noise()
     path = write(tmp_path / "x.wav", encoded(samples, subtype="FLOAT"))

@@ -28,6 +28,8 @@ MOST_FRAMES_PER_SECOND = 1000
 RATES = 1000, 1_000_000
 """Samples a second that sound may have."""
 MOST_SAMPLES = 1 << 48  # libsndfile has 2^63 − 1 for FLAC that does not say, and 0 for Ogg that is cut short
+MP3_LEAD = 10 * 1152
+"""Samples that are decoded before those that are wanted: an MP3 frame is made of the ones before it, too."""
 BLOCK = 1 << 20  # samples that are read at a time
 FRAMES_A_BLOCK = 512  # of a codec, some thousand samples each
 FORMATS = {"mov": (4, (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")), "avi": (0, (b"RIFF",))}
@@ -150,15 +152,16 @@ def _parts_of_sound(path: Path, clips: Sequence[Clip]) -> Iterator[tuple[np.ndar
 
 def _read(file: "soundfile.SoundFile", first: int, last: int) -> np.ndarray:  # noqa: F821
     """Samples first … last − 1. A header may claim more than there is: what is there counts."""
-    blocks = [np.empty(0, np.float32)]
-    file.seek(min(first, file.frames))
-    left = last - first
-    while left > 0:
-        block = file.read(min(left, max(1, BLOCK // file.channels)), dtype="float32", always_2d=True)
+    blocks, at = [np.empty(0, np.float32)], min(first, file.frames)
+    while at < last:
+        before = min(at, MP3_LEAD if file.format == "MP3" else 0)
+        file.seek(at - before)
+        count = before + min(last - at, max(1, BLOCK // file.channels))
+        block = file.read(count, dtype="float32", always_2d=True)[before:]
         if not len(block):
             break
         blocks.append(block.mean(axis=1, dtype=np.float32))
-        left -= len(block)
+        at += len(block)
     return np.concatenate(blocks)
 
 

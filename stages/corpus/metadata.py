@@ -126,20 +126,22 @@ def find(root: Path) -> Path:
     return root / there[0]
 
 
-def read(manifest: Path, columns: Mapping[str, str] | None = None) -> list[Row]:
+def read(manifest: Path, columns: Mapping[str, str | None] | None = None) -> list[Row]:
     """All rows, each checked for itself; columns that are empty in every row are left out.
 
-    `columns`: the file's own names of columns → those that they have here (`corpus.columns`). If it is given and there
-    is no utterance_id, rows are named by their first file and the time in it where they begin.
+    `columns`: the file's own names of columns → those that they have here (`corpus.columns`), None: not read. If it is
+    given and there is no utterance_id, rows are named by their first file and the time in it where they begin.
 
     Raises
     ------
     UserError
         If the file is damaged or a rule is broken; names the file, the row, the column, the rule and the value.
     """
-    columns, content = columns or {}, manifest.read_bytes()
+    left_out = {name for name, own in (columns or {}).items() if own is None}
+    columns, content = {name: own for name, own in (columns or {}).items() if own}, manifest.read_bytes()
     _check_columns(columns)
     records = READERS[manifest.suffix](manifest, content, {name for name in columns if _is_read(columns[name])})
+    records = ((place, [pair for pair in pairs if pair[0] not in left_out]) for place, pairs in records)
     rows = [_row(manifest, place, pairs, columns) for place, pairs in records]
     if not rows:
         raise UserError(f"{manifest}: must have a row for each utterance, but has none")
