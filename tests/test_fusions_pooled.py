@@ -281,7 +281,7 @@ class Scored(nn.Sequential):
 def test_a_run_is_the_same_to_the_last_bit_whatever_is_beside_it(variant, masked):
     """Odd widths of odd halves."""
     torch.manual_seed(4)
-    networks = [Scored(fusion_of(variant, 10, heads=5, attention_dropout=0.1)) for _ in range(3)]
+    networks = [Scored(fusion_of(variant, 10, heads=2, attention_dropout=0.1)) for _ in range(3)]
     stack, encodings = (
         Stack(networks[0]),
         encodings_of(masked=masked, runs=3, batch=layers.ALIGNED, width=10, dtype=torch.float32),
