@@ -43,6 +43,15 @@ FUSIONS = {
     "cross_nosp": Fusion(label="Cross-noSP", table=2, against=("cross",), colour="#ca9161", marker="^"),
     "self_nosp": Fusion(label="Self-noSP", table=2, against=("cross_nosp", "self"), colour="#56b4e9", marker="v"),
     "crossself": Fusion(label="Cross+Self", table=2, against=("self", "cross"), colour="#000000", marker="D"),
+    "concat": Fusion(label="Concat", against=("self", "cross")),
+    "gate": Fusion(label="Gate", against=("self", "cross")),
+    "mdre": Fusion(label="MDRE", against=("self", "cross")),
+    "mha": Fusion(label="MHA", at_most=2, against=("self", "cross")),
+    "amh": Fusion(label="AMH", at_least=3, at_most=3, against=("self", "cross")),
+    "cfn_sr": Fusion(label="CFN-SR", at_most=2, against=("self", "cross")),
+    "dca": Fusion(label="DCA", against=("self", "cross")),
+    "self2": Fusion(label="Self ×2", against=("self", "cross")),
+    "cross_half": Fusion(label="Cross-shared", against=("self", "cross")),
 }
 
 

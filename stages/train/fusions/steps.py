@@ -17,12 +17,14 @@ def last(encoding: Tensor, lengths: Tensor | None) -> Tensor:
     `lengths` [R, B]: how many hold data, at least 1; None: all.
     """
     forward, backward = encoding.chunk(2, dim=3)  # (R, B, T, D / 2) each
+    return torch.cat([last_step(forward, lengths).squeeze(2), backward[:, :, 0]], dim=2)
+
+
+def last_step(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """[R, B, T, D] → [R, B, 1, D]: the last step that holds data, `lengths` [R, B] at least 1; None: the very last."""
     if lengths is None:
-        end = forward[:, :, -1]
-    else:
-        index = (lengths - 1)[..., None, None].expand(-1, -1, 1, forward.shape[3])
-        end = forward.gather(2, index).squeeze(2)  # (R, B, D / 2)
-    return torch.cat([end, backward[:, :, 0]], dim=2)
+        return x[:, :, -1:]
+    return x.gather(2, (lengths - 1)[..., None, None].expand(-1, -1, 1, x.shape[3]))
 
 
 def shares(scores: Tensor, lengths: Tensor | None) -> Tensor:

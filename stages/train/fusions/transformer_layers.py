@@ -96,7 +96,7 @@ class PreNormLayer(nn.Module):
 def position_codes(x: Tensor) -> Tensor:
     """[T, D] for x [R, B, T, D]: sin(t / 10000^(2i / D)) in the even columns 2i, cos of the same in the odd ones."""
     time, width = x.shape[2:]
-    rates = torch.exp(torch.arange(0, width, 2, device=x.device) * (-math.log(10_000) / width))
-    angles = torch.arange(time, device=x.device)[:, None] * rates  # (T, D / 2 rounded up)
+    t, even = (torch.arange(0, n, k, device=x.device, dtype=torch.float64) for n, k in ((time, 1), (width, 2)))
+    angles = t[:, None] * 10_000 ** (-even / width)  # (T, D / 2 rounded up)
     codes = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width]
     return codes.to(x.dtype)
