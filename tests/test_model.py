@@ -387,6 +387,24 @@ def test_the_attentions_backward_pass_drops_what_the_forward_pass_dropped():
     assert torch.autograd.gradcheck(average, parts)
 
 
+@pytest.mark.parametrize(("width", "heads", "time"), [(10, 5, 11), (10, 2, 25), (26, 13, 7), (120, 6, 31)])
+def test_attentions_gradients_are_the_same_to_the_last_bit_whatever_is_beside_a_run(width, heads, time):
+    torch.manual_seed(3)
+    modules = [attention.AveragedAttention(width, heads, 0.0) for _ in range(3)]
+    target, source = torch.randn(2, 3, 16, time, width)
+
+    def gradients(runs: slice) -> list[torch.Tensor]:
+        module = stacked(*copy.deepcopy(modules[runs]))
+        inputs = [own[runs].clone().requires_grad_() for own in (target, source)]
+        module(*inputs, None, None).square().sum().backward()
+        return [own.grad for own in (*inputs, *module.parameters())]
+
+    together = gradients(slice(0, 3))
+    for run in range(3):
+        for beside, alone in zip(together, gradients(slice(run, run + 1)), strict=True):
+            assert torch.equal(beside[run], alone[0])
+
+
 def test_a_runs_dropout_is_its_own():
     """What a run drops depends on its own generator, not on the runs beside it."""
     values, (q, k, _) = torch.randn(2, 7, 5), attention_inputs(None, None)
