@@ -43,7 +43,9 @@ def named(fusion: str, letters: str) -> str:
     return "_".join(filter(None, (base, letters, option)))
 
 
-EVERY_FUSION = [named(name, "tva"[:count]) for name, own in variants.FUSIONS.items() for count in {own.at_least, own.at_most or 3}]
+EVERY_FUSION = [
+    named(name, "tva"[:count]) for name, own in variants.FUSIONS.items() for count in {own.at_least, own.at_most or 3}
+]
 VARIANTS = list(dict.fromkeys([*CONFIG.variants, *EVERY_FUSION]))
 
 
@@ -251,7 +253,7 @@ def test_parameter_counts_at_the_papers_sizes(fusion, parameters):
         longest={"audio": 1000, "video": 32, "text": 128},
         classes=7,
     )
-    modalities = {name: own.model_dump(exclude={"letter"}) for name, own in CONFIG.modalities.items()}
+    modalities = {name: own.model_dump(exclude={"letter", "features"}) for name, own in CONFIG.modalities.items()}
     plan = planned(fusion, modalities, heads=6)
     plan = plan.model_copy(update={"model": Sizes()})
     assert count(model.build(plan, shape)) == count(plain.Model(plan, shape)) == parameters
@@ -383,6 +385,24 @@ def test_the_attentions_backward_pass_drops_what_the_forward_pass_dropped():
 
     parts = [x[:, :2, :time].detach().requires_grad_() for x, time in ((q, 6), (k, 41))]
     assert torch.autograd.gradcheck(average, parts)
+
+
+@pytest.mark.parametrize(("width", "heads", "time"), [(10, 5, 11), (10, 2, 25), (26, 13, 7), (120, 6, 31)])
+def test_attentions_gradients_are_the_same_to_the_last_bit_whatever_is_beside_a_run(width, heads, time):
+    torch.manual_seed(3)
+    modules = [attention.AveragedAttention(width, heads, 0.0) for _ in range(3)]
+    target, source = torch.randn(2, 3, 16, time, width)
+
+    def gradients(runs: slice) -> list[torch.Tensor]:
+        module = stacked(*copy.deepcopy(modules[runs]))
+        inputs = [own[runs].clone().requires_grad_() for own in (target, source)]
+        module(*inputs, None, None).square().sum().backward()
+        return [own.grad for own in (*inputs, *module.parameters())]
+
+    together = gradients(slice(0, 3))
+    for run in range(3):
+        for beside, alone in zip(together, gradients(slice(run, run + 1)), strict=True):
+            assert torch.equal(beside[run], alone[0])
 
 
 def test_a_runs_dropout_is_its_own():

@@ -274,7 +274,7 @@ def test_other_modalities_than_the_papers(tmp_path):
 WRONG_SETTINGS = {
     "unknown fusion": (
         {"gated": {}},
-        "fusions: keys must be fusions, cross, self, cross_nosp, self_nosp, crossself, but one is 'gated'",
+        f"fusions: keys must be fusions, {', '.join(variants.FUSIONS)}, but one is 'gated'",
     ),
     "unknown setting": ({"cross": {"hads": 4}}, "fusions.cross.hads: unknown key (its value is 4)"),
     "text for a number": ({"cross": {"heads": "4"}}, "fusions.cross.heads: must be a valid integer, but is '4'"),

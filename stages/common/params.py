@@ -83,8 +83,8 @@ class Corpus(Section):
     labels: dict[str, str | None] | None = None
     """The corpus's own label → class, null to leave its utterances out; a label that is not here means what it does
     without."""
-    columns: dict[str, str] | None = None
-    """Of a manifest: its own name of a column → the name that docs/your-own-corpus.md gives it."""
+    columns: dict[str, str | None] | None = None
+    """Of a manifest: its own name of a column → the name that docs/your-own-corpus.md gives it, null: not read."""
     on_error: Literal["auto", "skip", "stop"] = "auto"
     """What follows when a file is missing or broken: skip leaves its utterances without that modality, with a warning;
     stop is an error. auto: stop for a manifest, whose rows are one's own, skip for releases, which have known faults.

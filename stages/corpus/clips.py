@@ -1,5 +1,6 @@
 """Which part of which file an utterance is, by `utterances.csv`; and the transcripts."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,8 @@ def _seconds(cell: str | float) -> float | None:
 def paths(corpus: Corpus, column: str, utterances: pd.DataFrame) -> Iterator[Path | None]:
     """The path of each utterance's file; None where there is none.
 
-    A manifest's are checked again, since they are opened now.
+    A manifest's are checked again, since they are opened now; where `corpus.skips`, one that fails is None, with a
+    warning.
 
     Raises
     ------
@@ -101,6 +103,9 @@ def paths(corpus: Corpus, column: str, utterances: pd.DataFrame) -> Iterator[Pat
     folder = Folder(manifest.parent, allow_outside=corpus.allow_outside)
     for utterance, name in zip(utterances["utterance_id"], utterances[column], strict=True):
         rule = name and folder.broken_rule(name)
-        if rule and not corpus.skips:
-            raise UserError(f"{manifest}: utterance {short(utterance)}: {column} must be {rule}, but is {short(name)}")
+        if rule:
+            message = f"{manifest}: utterance {short(utterance)}: {column} must be {rule}, but is {short(name)}"
+            if not corpus.skips:
+                raise UserError(message)
+            print(f"warning: {message}", file=sys.stderr)
         yield folder.path / name if name and not rule else None

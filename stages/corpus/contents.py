@@ -63,10 +63,9 @@ def unusable(path: Path) -> str | None:
             return "is no file, but a folder or a device"
         if not status.st_size:
             return "is empty"
-        if status.st_size < 1024:
-            with path.open("rb") as file:
-                if file.read(len(POINTER)) == POINTER:
-                    return "is a pointer of Git LFS, not the file itself: `git lfs pull` fetches it"
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                return "is a pointer of Git LFS, not the file itself: `git lfs pull` fetches it"
     except FileNotFoundError:
         return "is missing"
     except OSError as error:  # a loop of links, no right to read

@@ -7,7 +7,6 @@ The layout is that of Hugging Face's folder datasets: `metadata.csv`, `metadata.
 import os
 import re
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +27,7 @@ SOUND = (".wav", ".flac", ".mp3", ".ogg")
 VIDEO = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".flv")
 """How names of files end that may hold a modality; sound is read from video, too."""
 MOST_FOLDS = 1000  # as many as split.folds may be
+SHOWN = 20  # labels of many
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
@@ -41,37 +41,49 @@ def read(corpus: Corpus) -> Contents:
         If a rule is broken; names the metadata file, the row, the column, the rule and the value.
     """
     manifest = find(Path(corpus.root))
-    rows = list(_labelled(metadata.read(manifest, corpus.columns), corpus.labels or {}))
-    if not rows:
-        raise UserError(f"{manifest}: corpus.labels must leave some rows, but leaves all out")
+    rows = _labelled(metadata.read(manifest, corpus.columns), corpus.labels or {})
+    files = [column for column in rows[0].cells if FILE_COLUMN.fullmatch(column)]
+    media = [column for column in files if any(_is_media(row.cells[column]) for row in rows)]
+    if not media:  # a start of arrays means something else
+        rows = [replace(row, cells={name: row.cells[name] for name in row.cells if name not in TIMES}) for row in rows]
     utterances = _utterances(rows)
     classes, folds = _classes(utterances, corpus.classes), _folds(rows)
-    files = [column for column in rows[0].cells if FILE_COLUMN.fullmatch(column)]
     problems = _check_files(utterances, files, Folder(manifest.parent, allow_outside=corpus.allow_outside), corpus)
     modalities = [FILE_COLUMN.fullmatch(name)[1] for name in files]
     if TRANSCRIPTION in rows[0].cells and "text" not in modalities:
         modalities.append("text")
     return Contents(
         meta=Meta(corpus="manifest", classes=classes, modalities=modalities),
-        utterances=[_utterance(row, files) for row in utterances],
+        utterances=[_utterance(row, files, media) for row in utterances],
         folds=folds,
         problems=problems,
     )
 
 
-def _labelled(rows: list[Row], labels: dict[str, str | None]) -> Iterator[Row]:
+def _labelled(rows: list[Row], labels: dict[str, str | None]) -> list[Row]:
     """The rows with the classes that `corpus.labels` gives their labels, without those that it leaves out."""
-    for row in rows:
-        label = labels.get(row.cells["label"], row.cells["label"])
-        if label is not None:
-            yield replace(row, cells=row.cells | {"label": label})
+    manifest, there = rows[0].manifest, {row.cells["label"] for row in rows}
+    if labels and there.isdisjoint(labels):  # some may be missing: corpora share a mapping
+        raise UserError(
+            f"{manifest}: corpus.labels must name labels of this file, {', '.join(map(short, sorted(there)[:SHOWN]))}, "
+            f"but names {', '.join(map(short, labels))}"
+        )
+    classes = {label: labels.get(label, label) for label in there}
+    kept = [replace(row, cells=row.cells | {"label": own}) for row in rows if (own := classes[row.cells["label"]])]
+    if not kept:
+        raise UserError(f"{manifest}: corpus.labels must leave some rows, but leaves all out")
+    return kept
 
 
-def _utterance(row: Row, files: list[str]) -> dict:
+def _is_media(name: str) -> bool:
+    return name.lower().endswith(SOUND + VIDEO)
+
+
+def _utterance(row: Row, files: list[str], media: list[str]) -> dict:
     """A row of `utterances.csv`, with the times of each file that is sound or video."""
     own = {column: row.cells.get(column, "") for column in (*NAMES, *files)}
-    for column in files:
-        if any(time in row.cells for time in TIMES):
+    if any(time in row.cells for time in TIMES):
+        for column in media:
             own |= _times(row, column)
     if TRANSCRIPTION in row.cells:
         own[TRANSCRIPTION] = row.cells[TRANSCRIPTION]
@@ -81,7 +93,7 @@ def _utterance(row: Row, files: list[str]) -> dict:
 def _times(row: Row, column: str) -> dict[str, float | str]:
     """Columns `<modality>_start` and `<modality>_end`: the row's `start` and `end`, of a part of a longer file."""
     names = [f"{FILE_COLUMN.fullmatch(column)[1]}_{time}" for time in TIMES]
-    if not row.cells[column].lower().endswith(SOUND + VIDEO):
+    if not _is_media(row.cells[column]):
         return dict.fromkeys(names, "")
     start, end = (row.seconds(time) for time in TIMES)
     if end != "" and end <= (start or 0):
@@ -109,7 +121,7 @@ class Folder:
         try:
             mode = os.stat(path).st_mode  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
-            return "the path of a file that exists"
+            return "the path of a file that exists" + (", with / between folders, not \\" if "\\" in name else "")
         except OSError as error:
             return f"the path of a file that can be read ({error.strerror})"
         return None if stat.S_ISREG(mode) else "a file, not a folder or a device"

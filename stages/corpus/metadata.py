@@ -10,11 +10,11 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
 import pyarrow.parquet
 
 from stages.common.corpus import NAMES, PARTS
 from stages.common.errors import UserError, short
+from stages.corpus.writer import LONGEST_NAME
 
 FILE_COLUMN = re.compile(r"([a-z][a-z0-9_]*)_file_name")
 """A column that names a modality's files; its group is the modality."""
@@ -24,6 +24,9 @@ TRANSCRIPTION = "transcription"
 OTHER_NAMES = {"validation": "dev", "valid": "dev", "val": "dev"}  # of parts
 
 _FOLD = re.compile(r"0*[1-9][0-9]{0,5}")
+_SECONDS = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+_CLOCK = re.compile(r"(?:([0-9]{1,6}) days?)?(?: ?([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2})(?:[.,]([0-9]+))?)?")
+_NO_TIME = ("", "nat", "nan")
 _NUMBERS = (*TARGETS, *TIMES)
 _READ = (*NAMES, "fold", "part", TRANSCRIPTION, *_NUMBERS)
 
@@ -75,13 +78,10 @@ class Row:
     def seconds(self, column: str) -> float | str:
         """A time from the file's beginning; "" where there is none. Text such as `0 days 00:00:01.5` is one, too."""
         cell = self.cells.get(column, "")
-        if cell in ("", "NaT", "nan"):
+        if cell.lower() in _NO_TIME:
             return ""
-        try:
-            value = float(cell) if re.fullmatch(r"[0-9.eE+-]+", cell) else pd.Timedelta(cell).total_seconds()
-        except (ValueError, OverflowError):
-            value = -1.0
-        if not 0 <= value < float("inf"):
+        value = parse_time(cell)
+        if value is None or not 0 <= value < float("inf"):
             raise self.error(column, "seconds from 0, or a time such as 0 days 00:00:01.5")
         return value
 
@@ -91,6 +91,17 @@ class Row:
         utterance = f" (utterance {short(name)})" if name and column != "utterance_id" else ""
         found = found or f"is {'empty' if cell in (None, '') else short(cell)}"
         return UserError(f"{self.manifest}: {self.place}{utterance}: {column} must be {rule}, but {found}")
+
+
+def parse_time(text: str) -> float | None:
+    """The seconds that a number means, or a time as pandas and subtitles write it; None if it is neither."""
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    clock = text and _CLOCK.fullmatch(text)
+    if not clock:
+        return None
+    days, hours, minutes, whole, decimals = (part or "0" for part in clock.groups())
+    return float(f"{((int(days) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(whole)}.{decimals}")
 
 
 def find(root: Path) -> Path:
@@ -115,19 +126,22 @@ def find(root: Path) -> Path:
     return root / there[0]
 
 
-def read(manifest: Path, columns: Mapping[str, str] | None = None) -> list[Row]:
+def read(manifest: Path, columns: Mapping[str, str | None] | None = None) -> list[Row]:
     """All rows, each checked for itself; columns that are empty in every row are left out.
 
-    `columns`: the file's own names of columns → those that they have here (`corpus.columns`). If it is given and there
-    is no utterance_id, rows are named by their first file and the time in it where they begin.
+    `columns`: the file's own names of columns → those that they have here (`corpus.columns`), None: not read. If it is
+    given and there is no utterance_id, rows are named by their first file and the time in it where they begin.
 
     Raises
     ------
     UserError
         If the file is damaged or a rule is broken; names the file, the row, the column, the rule and the value.
     """
-    columns, content = columns or {}, manifest.read_bytes()
+    left_out = {name for name, own in (columns or {}).items() if own is None}
+    columns, content = {name: own for name, own in (columns or {}).items() if own}, manifest.read_bytes()
+    _check_columns(columns)
     records = READERS[manifest.suffix](manifest, content, {name for name in columns if _is_read(columns[name])})
+    records = ((place, [pair for pair in pairs if pair[0] not in left_out]) for place, pairs in records)
     rows = [_row(manifest, place, pairs, columns) for place, pairs in records]
     if not rows:
         raise UserError(f"{manifest}: must have a row for each utterance, but has none")
@@ -148,30 +162,51 @@ def read(manifest: Path, columns: Mapping[str, str] | None = None) -> list[Row]:
     return rows
 
 
+def _check_columns(columns: Mapping[str, str]) -> None:
+    """Each name that `corpus.columns` gives must be one that is read, and given once."""
+    given: dict[str, str] = {}
+    for name, own in columns.items():
+        if not _is_read(own):
+            raise UserError(
+                f"corpus.columns: {short(name)} must be one of {', '.join(_READ)} or <modality>_file_name, "
+                f"but is {short(own)}"
+            )
+        if given.setdefault(own, name) != name:
+            raise UserError(
+                f"corpus.columns must give each name once, but {short(given[own])} and {short(name)} are {own}"
+            )
+
+
 def _is_content(column: str) -> bool:
     """Whether a modality can be made of a column."""
     return column == TRANSCRIPTION or bool(FILE_COLUMN.fullmatch(column))
 
 
 def _named(rows: list[Row]) -> list[Row]:
-    """The rows, with an utterance_id by their first file and the beginning in it where the metadata have none."""
+    """The rows, with an utterance_id by their first file and the second in it where they begin, if there is none."""
     columns = dict.fromkeys(column for row in rows for column in row.cells)
-    files = next((column for column in columns if FILE_COLUMN.fullmatch(column)), None)
-    if "utterance_id" in columns or files is None:
+    files = [column for column in columns if FILE_COLUMN.fullmatch(column)]
+    if "utterance_id" in columns or not files:
         return rows
     named = []
     for row in rows:
-        name, start = PurePosixPath(row.cells.get(files, "")), row.cells.get("start", "")
-        found = f"{name.with_suffix('') if name.name else ''}{start and f'@{start}'}"
+        name = PurePosixPath(next((row.cells[column] for column in files if row.cells.get(column)), ""))
+        start = parse_time(row.cells.get("start", ""))
+        found = f"{name.with_suffix('') if name.name else ''}{'' if start is None else f'@{start:.15g}'}"
         named.append(replace(row, cells={"utterance_id": found} | row.cells))
     return named
 
 
 def _row(manifest: Path, place: str, pairs: Iterable[tuple[str, object]], columns: Mapping[str, str]) -> Row:
-    """A row with its cells as text; columns that mean nothing here are left out, since people's metadata have more."""
+    """A row with its cells as text; columns that mean nothing here are left out, since people's metadata have more.
+
+    So is one that has a name of ours if `columns` gives that name to another.
+    """
     cells: dict[str, object] = {}
     for name, value in pairs:
         column = columns.get(name, name)
+        if name not in columns and column in columns.values():
+            continue
         if not _is_read(column):
             if column.endswith("_file_name"):
                 raise UserError(
@@ -197,10 +232,10 @@ def _text(row: Row, column: str) -> str:
         return one_line(value) if value and column == TRANSCRIPTION else value or ""
     if may_be_number and type(value) is int:
         return str(value)
-    if column in _NUMBERS and type(value) is float:
-        return repr(value)
     if column in TIMES and isinstance(value, timedelta):
         return repr(value.total_seconds())
+    if column in _NUMBERS:
+        return str(value)  # checked as a number where it is used: a start may mean something else beside arrays
     raise row.error(column, "text or a whole number" if may_be_number else "text")
 
 
@@ -212,11 +247,13 @@ def one_line(text: str) -> str:
 def _check(row: Row) -> None:
     """Check what concerns this row alone."""
     for column, cell in row.cells.items():
-        if not cell.isprintable():
+        if not cell.isprintable() and column not in _NUMBERS:
             raise row.error(column, "text of printable characters")
     for column in ("utterance_id", "label"):
         if not row.cells[column]:
             raise row.error(column, "text or a whole number")
+    if len(row.name) > LONGEST_NAME:
+        raise row.error("utterance_id", f"text of at most {LONGEST_NAME} characters")
     if row.cells["label"] != row.cells["label"].strip():  # else 'sad' and ' sad' would be two classes
         raise row.error("label", "without spaces around it")
 

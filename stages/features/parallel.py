@@ -30,8 +30,6 @@ FOLDER = Path("features")
 LIBRARIES = ("numpy", "scipy", "soundfile", "soxr", "av", "opencv-python-headless", "torch", "transformers")
 DECIDING = ("stages.features.", "stages.common.media")
 """Modules whose code decides results, of those that an extractor imports."""
-DECIDING = ("stages.features.", "stages.common.media")
-"""Modules whose code decides results, of those that an extractor imports."""
 KEEP_EVERY = 200  # jobs after which the digests of files are kept
 
 

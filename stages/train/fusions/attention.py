@@ -43,7 +43,10 @@ class AveragedAttention(nn.Module):
         k = linear(source, weight[1], bias[1])  # (R, B, S, D)
         average = compiled_weights if kernels.are_for(q) else averaged_weights
         pooled = average(q, k, self.heads, self.dropout, target_lengths, source_lengths)  # (R, B, H, S)
-        context = (pooled @ source).transpose(1, 2)  # (R, H, B, D)
+        context = pooled @ source  # (R, B, H, D)
+        if context.requires_grad:
+            context.register_hook(Tensor.contiguous)  # else a single run's gradient lies otherwise than several runs'
+        context = context.transpose(1, 2)  # (R, H, B, D)
         # Not a view, which a single run's would be: products depend on how their operands lie.
         values = linear(context.contiguous().flatten(0, 1), weight[2].unflatten(1, (self.heads, -1)).flatten(0, 1))
         values = values.unflatten(0, context.shape[:2]).transpose(1, 2)  # (R, B, H, D / H)
