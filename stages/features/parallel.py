@@ -31,6 +31,7 @@ FOLDER = Path("features")
 LIBRARIES = ("numpy", "scipy", "soundfile", "soxr", "av", "opencv-python-headless", "torch", "transformers")
 DECIDING = ("stages.features.", "stages.common.media")
 """Modules whose code decides results, of those that an extractor imports."""
+KILLED = "a worker process was killed; if by the kernel, out of memory"
 SAFE = "What is extracted is safe in .work/: the next dvc repro resumes from it"
 KEEP_EVERY = 200  # jobs after which the digests of files are kept
 
@@ -82,11 +83,8 @@ def do(jobs: list[Job], modality: str, settings: extractors.Section, *, skip: bo
         digests=digests,
         folder=folder,
     )
-    number = 1 if device == "cuda" else max(1, min(processes.cores(), len(jobs)))
-    forked = device != "cuda" and sys.platform == "linux"  # CUDA does not survive a fork
-    context = multiprocessing.get_context("fork" if forked else "spawn")
     done: dict[int, Done] = {}
-    with ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(task,)) as pool:
+    with _pool(task, len(jobs), cuda=device == "cuda") as pool:
         try:
             futures = {pool.submit(_do, job): i for i, job in enumerate(jobs)}
             for future in tqdm(as_completed(futures), modality, len(jobs), unit="file", disable=None, smoothing=0.05):
@@ -104,14 +102,19 @@ def do(jobs: list[Job], modality: str, settings: extractors.Section, *, skip: bo
             pool.shutdown(wait=False, cancel_futures=True)
             if isinstance(error, KeyboardInterrupt):
                 print(f"modalities.{modality}: interrupted. {SAFE}", file=sys.stderr)
-            if not isinstance(error, BrokenProcessPool):
-                raise
-            raise UserError(
-                f"modalities.{modality}: a worker process was killed; if by the kernel, out of memory. {SAFE}"
-            ) from None
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(f"modalities.{modality}: {KILLED}. {SAFE}") from None
+            raise
         finally:
             file_digests.write(index, digests)
     return task, [done[i] for i in range(len(jobs))]
+
+
+def _pool(task: Task, jobs: int, *, cuda: bool) -> ProcessPoolExecutor:
+    """A worker on every core, or one that computes on CUDA, which does not survive a fork."""
+    number = 1 if cuda else max(1, min(processes.cores(), jobs))
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" and not cuda else "spawn")
+    return ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(task,))
 
 
 def result(task: Task, job: Job, done: Done) -> list[np.ndarray]:
