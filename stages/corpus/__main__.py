@@ -29,6 +29,8 @@ def main() -> None:
     parser = cli.ArgumentParser(prog="python -m stages.corpus", description="Write data/corpus/.")
     parser.add_argument("--check", action="store_true", help="write nothing; say what would be, and open every file")
     checked, config = parser.parse_args().check, params.load()
+    if checked:  # tells all that is missing, not the first alone
+        config = config.model_copy(update={"corpus": config.corpus.model_copy(update={"on_error": "skip"})})
     contents = _marked(SOURCES[config.corpus.source](config.corpus), config)
     for note in contents.notes:
         print(note)

@@ -64,22 +64,31 @@ def _check_modality(
         print(f"{modality} ({settings.extractor}): {_spread(words, 'words')}; {(words == 0).sum()} have none")
         return []
     jobs, places = clips.jobs(corpus, column, utterances)
-    length = media.sound_seconds if extractors.medium(settings) == "audio" else _video_seconds
+    medium = extractors.medium(settings)
+    length = media.sound_seconds if medium == "audio" else _video_seconds
     with ThreadPoolExecutor(processes.cores()) as pool:
         opened = list(tqdm(pool.map(lambda job: _open(job, length), jobs), column, len(jobs), disable=None))
     problems = [f"{error}; {len(job.parts)} utterances" for job, (_, error) in zip(jobs, opened, strict=True) if error]
-    names, seconds = [], []
+    seconds = {}
     for name, place in zip(utterances["utterance_id"], places, strict=True):
         if place and not opened[place[0]][1]:
             clip = jobs[place[0]].parts[place[1]]
             end = opened[place[0]][0] if clip.end is None else min(clip.end, opened[place[0]][0])
-            names.append(name)
-            seconds.append(max(0.0, end - (clip.start or 0)))
-    _tell_lengths(modality, settings, np.array(seconds), len(utterances))
-    short = [name for name, own in zip(names, seconds, strict=True) if own < SHORTEST]
-    if short:
-        problems.append(f"{modality}: shorter than {SHORTEST} s, which gives no features: {_listed(short)}")
-    return problems
+            seconds[name] = max(0.0, end - (clip.start or 0))
+    _tell_lengths(modality, settings, np.array(list(seconds.values())), len(utterances))
+    return problems + _unfit(modality, medium, seconds)
+
+
+def _unfit(modality: str, medium: extractors.Medium, seconds: dict[str, float]) -> list[str]:
+    """The utterances whose lengths give no features, or an error."""
+    rules = [("not within its file, which gives no features", lambda own: own == 0)]
+    if medium == "audio":
+        rules = [
+            (f"shorter than {SHORTEST} s, which gives no features", lambda own: own < SHORTEST),
+            (f"longer than {media.MOST_SECONDS} s, which is an error", lambda own: own > media.MOST_SECONDS),
+        ]
+    found = [(rule, [name for name, own in seconds.items() if broken(own)]) for rule, broken in rules]
+    return [f"{modality}: {rule}: {_listed(names)}" for rule, names in found if names]
 
 
 def _open(job: clips.Job, length: Callable[[Path], float]) -> tuple[float, str]:
@@ -89,6 +98,8 @@ def _open(job: clips.Job, length: Callable[[Path], float]) -> tuple[float, str]:
         return (0.0, f"{job.path}: this file {reason}") if reason else (length(job.path), "")
     except UserError as error:
         return 0.0, str(error)
+    except OSError as error:
+        return 0.0, f"{job.path}: this file cannot be read ({error.strerror})"
 
 
 def _video_seconds(path: Path) -> float:

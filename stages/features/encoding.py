@@ -7,15 +7,31 @@ whatever else is in the same call. If it has a method `pool`, that takes these, 
 
 import importlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from stages.common import extractors, media
+from stages.common.errors import UserError
 from stages.common.media import Video
 from stages.corpus.clips import Job
 
 FRAMES = 16  # that are encoded at once
+
+
+@contextmanager
+def _naming(path: Path | None) -> Iterator[None]:
+    """Have all that is wrong with a file be a UserError that names it: an extractor knows but samples and frames."""
+    try:
+        yield
+    except UserError as error:
+        if path is None:
+            raise
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except OSError as error:
+        raise UserError(f"{path}: this file cannot be read ({error.strerror})") from None
 
 
 class Encoder:
@@ -38,7 +54,8 @@ class Encoder:
         """
         make = {"audio": self._of_sound, "video": self._of_video, "text": self._of_text}
         longest = getattr(self._settings, "longest", None)
-        return [np.ascontiguousarray(own[:longest], "<f4") for own in make[extractors.medium(self._settings)](job)]
+        with _naming(job.path):
+            return [np.ascontiguousarray(own[:longest], "<f4") for own in make[extractors.medium(self._settings)](job)]
 
     def _of_text(self, job: Job) -> Iterator[np.ndarray]:
         for text in job.parts:

@@ -7,6 +7,7 @@ weights, code and libraries. So what was killed goes on where it was, and a reru
 import hashlib
 import json
 import multiprocessing
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -30,6 +31,8 @@ FOLDER = Path("features")
 LIBRARIES = ("numpy", "scipy", "soundfile", "soxr", "av", "opencv-python-headless", "torch", "transformers")
 DECIDING = ("stages.features.", "stages.common.media")
 """Modules whose code decides results, of those that an extractor imports."""
+KILLED = "a worker process was killed; if by the kernel, out of memory"
+SAFE = "What is extracted is safe in .work/: the next dvc repro resumes from it"
 KEEP_EVERY = 200  # jobs after which the digests of files are kept
 
 
@@ -66,7 +69,8 @@ def do(jobs: list[Job], modality: str, settings: extractors.Section, *, skip: bo
     Raises
     ------
     UserError
-        If weights or a library are missing, a worker is killed or, unless `skip`, a file cannot be read.
+        If weights or a library are missing, a worker is killed or, unless `skip`, a file cannot be read. What is done
+        by then is kept.
     """
     folder = work_folder.shared() / FOLDER
     index = folder / "files.json"
@@ -79,11 +83,8 @@ def do(jobs: list[Job], modality: str, settings: extractors.Section, *, skip: bo
         digests=digests,
         folder=folder,
     )
-    number = 1 if device == "cuda" else min(processes.cores(), len(jobs))
-    forked = device != "cuda" and sys.platform == "linux"  # CUDA does not survive a fork
-    context = multiprocessing.get_context("fork" if forked else "spawn")
     done: dict[int, Done] = {}
-    with ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(task,)) as pool:
+    with _pool(task, len(jobs), cuda=device == "cuda") as pool:
         try:
             futures = {pool.submit(_do, job): i for i, job in enumerate(jobs)}
             for future in tqdm(as_completed(futures), modality, len(jobs), unit="file", disable=None, smoothing=0.05):
@@ -99,21 +100,28 @@ def do(jobs: list[Job], modality: str, settings: extractors.Section, *, skip: bo
             for worker in multiprocessing.active_children():
                 worker.terminate()  # rather than wait for the jobs that are left
             pool.shutdown(wait=False, cancel_futures=True)
-            if not isinstance(error, BrokenProcessPool):
-                raise
-            raise UserError(
-                f"modalities.{modality}: a worker process was killed. If the kernel killed it, out of memory. What is "
-                "extracted is safe in .work/: the next dvc repro resumes from it"
-            ) from None
+            if isinstance(error, KeyboardInterrupt):
+                print(f"modalities.{modality}: interrupted. {SAFE}", file=sys.stderr)
+            if isinstance(error, BrokenProcessPool):
+                raise UserError(f"modalities.{modality}: {KILLED}. {SAFE}") from None
+            raise
         finally:
             file_digests.write(index, digests)
     return task, [done[i] for i in range(len(jobs))]
+
+
+def _pool(task: Task, jobs: int, *, cuda: bool) -> ProcessPoolExecutor:
+    """A worker on every core, or one that computes on CUDA, which does not survive a fork."""
+    number = 1 if cuda else max(1, min(processes.cores(), jobs))
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" and not cuda else "spawn")
+    return ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(task,))
 
 
 def result(task: Task, job: Job, done: Done) -> list[np.ndarray]:
     """The features [T, F] of each of a job's parts; extracted again where their record is damaged."""
     record = records.read_record(done.record)
     if record is None:
+        _one_thread(task.settings)
         return Encoder(task.settings, task.modality)(job)
     return [record.arrays[str(i)] for i in range(len(job.parts))]
 
@@ -153,41 +161,61 @@ def _start(task: Task) -> None:
     global _task, _encoder
     _task, _encoder = task, None
     processes.follow_parent()
-    if extractors.medium(task.settings) == "video":
+    _one_thread(task.settings)
+
+
+def _one_thread(settings: extractors.Section) -> None:
+    """Have libraries compute in one thread: how many there are can change the last bits."""
+    if extractors.medium(settings) == "video":
         import cv2
 
         cv2.setNumThreads(1)
-    if hasattr(task.settings, "device"):
+    if hasattr(settings, "device"):
         import torch
 
         torch.set_num_threads(1)
 
 
 def _do(job: Job) -> Done:
-    """Extract a job, unless its result is there."""
+    """Extract a job, unless its result is there; of a file that cannot be read, say why.
+
+    Raises
+    ------
+    UserError
+        If the extractor itself cannot be had, with whatever file.
+    """
     global _encoder
-    digest = None
+    reason = unusable(job.path) if job.path else None
+    if reason:
+        return Done(error=f"{job.path}: this file {reason}")
     try:
-        if job.path:
-            reason = unusable(job.path)
-            if reason:
-                return Done(error=f"{job.path}: this file {reason}")
-            digest = file_digests.entry(job.path, _task.digests)
-        path = _record(job, digest)
-        record = records.read_record(path)
-        if record is None:
-            # made here, so that a rerun that finds everything loads no weights
-            _encoder = _encoder or Encoder(_task.settings, _task.modality)
-            arrays = {str(i): own for i, own in enumerate(_encoder(job))}
-            record = records.Record(values={"size": max(own.shape[1] for own in arrays.values())}, arrays=arrays)
-            records.write_record(path, record)
-        return Done(record=path, size=record.values["size"], digest=digest)
-    except UserError as error:
-        return Done(error=str(error), digest=digest)
+        digest = file_digests.entry(job.path, _task.digests) if job.path else None
+    except OSError as error:
+        return Done(error=f"{job.path}: this file cannot be read ({error.strerror})")
+    path = _record(job, digest)
+    record = records.read_record(path)
+    if record is None:
+        # made here, so that a rerun that finds everything loads no weights
+        _encoder = _encoder or Encoder(_task.settings, _task.modality)
+        try:
+            parts = _encoder(job)
+        except UserError as error:
+            return Done(error=str(error), digest=digest)
+        size = max((own.shape[1] for own in parts if len(own)), default=0)
+        record = records.Record(values={"size": size}, arrays={str(i): own for i, own in enumerate(parts)})
+        _keep(path, record)
+    return Done(record=path, size=record.values["size"], digest=digest)
+
+
+def _keep(path: Path, record: records.Record) -> None:
+    """Write a record, which another process may be writing too: of a file with the same content, or of a copy."""
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    records.write_record(own, record)
+    own.replace(path)
 
 
 def _record(job: Job, digest: file_digests.Entry | None) -> Path:
     parts = [asdict(part) if is_dataclass(part) else part for part in job.parts]
-    content = json.dumps([_task.made_by, digest and digest[3], parts], sort_keys=True)
+    content = json.dumps([_task.made_by, digest and digest[-1], parts], sort_keys=True)
     name = hashlib.sha256(content.encode()).hexdigest()
     return _task.folder / name[:2] / name
