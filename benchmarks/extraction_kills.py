@@ -38,6 +38,8 @@ PICTURES = '''"""The mean colour of each frame: a network in small, whose time g
 def make(settings, modality):
     return lambda frames: frames.mean((1, 2), dtype="f4")
 '''
+MOST_NEW = 60
+"""Records that an extraction writes before a signal, at most."""
 ENDS = 10.0
 """Seconds within which the processes of a killed extraction must end."""
 
@@ -63,9 +65,7 @@ def disturb(study: Path, *, kills: int, seed: int, sounds: int = 240, videos: in
         undisturbed run wrote.
     """
     prepare(study, sounds, videos)
-    started = time.monotonic()
     undisturbed = extracted(study)
-    longest = time.monotonic() - started
     counts, rng = collections.Counter(), random.Random(seed)
     begin_anew(study)
     planned = [SIGNALS[i % len(SIGNALS)] for i in range(kills)]
@@ -74,12 +74,13 @@ def disturb(study: Path, *, kills: int, seed: int, sounds: int = 240, videos: in
             before = records(study)
             process = start(study, modality)
             number = planned[-1] if planned else None
-            signalled = number and send(process, number, rng, longest / len(MODALITIES))
+            signalled = number and send(study, process, number, rng)
             output = process.communicate()[0]
             assert process.returncode == 0 or signalled, output
             assert "Traceback" not in output, output
             assert before.items() <= records(study).items(), "a record is lost or was made again"
             if signalled:
+                print(f"{number.name} to {signalled}, {len(before)} → {len(records(study))} records", file=sys.stderr)
                 planned.pop()
                 counts[f"{number.name} to {signalled}"] += 1
                 counts["records found after a signal"] += len(records(study))
@@ -135,9 +136,15 @@ def start(study: Path, modality: str) -> subprocess.Popen:
     )
 
 
-def send(process: subprocess.Popen, number: signal.Signals, rng: random.Random, longest: float) -> str | None:
-    """Send a signal at a random moment to the extraction or a worker, and see that all end; who got it, if any."""
-    time.sleep(rng.uniform(0.3, 1) * longest)
+def send(study: Path, process: subprocess.Popen, number: signal.Signals, rng: random.Random) -> str | None:
+    """Send a signal at a random moment to the extraction or a worker, and see that all end; who got it, if any.
+
+    The moment is that of a number of new records, and a little later, so that it does not depend on the machine.
+    """
+    count = len(records(study)) + rng.randrange(MOST_NEW)
+    while process.poll() is None and len(records(study)) < count:
+        time.sleep(0.02)
+    time.sleep(rng.uniform(0, 0.1))
     workers = []
     with suppress(psutil.NoSuchProcess):
         workers = psutil.Process(process.pid).children(recursive=True)
