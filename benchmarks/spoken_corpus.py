@@ -2,7 +2,8 @@
 
 Makes a corpus that can be heard and seen, in the layout of IEMOCAP's release: espeak-ng speaks sentences, OpenCV draws
 two faces side by side. Then a clone of this checkout extracts features (MFCC, prosody, word vectors, ResNet-101),
-trains and compares, all by `dvc repro`. Prints each modality's scores beside chance, the verdicts, and what each stage took.
+trains and compares, all by `dvc repro`. Prints each modality's scores beside chance, the verdicts, and what each stage
+took.
 
 An utterance's class decides the means of how fast, how high and how loud it is spoken, of the speaker's mouth and
 brows, and which words are likely; each varies so much that classes overlap. Listeners' faces, and faces between
