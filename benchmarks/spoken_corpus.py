@@ -15,6 +15,7 @@ import argparse
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import wave
@@ -76,7 +77,7 @@ class Emotion:
     predicates: tuple[str, ...]
 
 
-SPREAD = {"rate": 24, "pitch": 15, "volume": 26, "smile": 0.4, "brows": 0.4}
+SPREAD = {"rate": 24, "pitch": 15, "volume": 26, "smile": 0.3, "brows": 0.3}
 """Standard deviation of an utterance within its class, from a normal distribution."""
 LIMITS = {"rate": (100, 300), "pitch": (0, 99), "volume": (25, 190), "smile": (-1, 1), "brows": (-1, 1)}
 LEANING = 0.6
@@ -164,6 +165,9 @@ def main() -> None:
     )
     parser.add_argument("--utterances", type=int, default=22, help="a dialogue; there are two in each of five sessions")
     options = parser.parse_args()
+    if options.folder and options.folder.exists():
+        parser.error(f"--folder must not be there yet, but {options.folder} is")
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of the stages' python
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / "study"
         subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
@@ -398,20 +402,23 @@ def write_vectors(path: Path, *, seed: int = 1) -> None:
 
 
 def set_params(path: Path) -> None:
-    """Make the default study one of this corpus, with small models."""
+    """Make the default study one of this corpus, with small models and more steps an epoch: it has 200 utterances."""
     document = yaml.safe_load(path.read_text())
     document["variants"] = ["self_t", "self_v", "self_a", "self_p", "self_tva", "cross_tva"]
     document["corpus"] = {"source": "iemocap", "root": CORPUS, "classes": "four"}
     wanted = {
         "text": {"extractor": "glove", "weights": VECTORS},
         "video": {"extractor": "resnet101", "weights": extractors.RANDOM, "frames_per_second": 2.0},
-        "audio": {"extractor": "mfcc", "coefficients": 40},
+        "audio": {"extractor": "mfcc", "coefficients": 40, "longest": 150},
     }
     for name, settings in wanted.items():
-        document["modalities"][name]["features"] = settings
-    document["modalities"]["video"]["standardise"] = True
+        document["modalities"][name] |= {"features": settings, "positions": None}
+    # the values of a random network hardly differ from frame to frame: as they are, models learn nothing of them
+    document["modalities"]["video"] |= {"standardise": True, "dropout": 0.5}
     document["modalities"]["prosody"] = {"letter": "p", "standardise": True, "features": {"extractor": "prosody"}}
-    document["model"]["hidden"] = 24
+    document["split"] |= {"scheme": "random", "dev_share": 0.5}
+    document["model"] |= {"hidden": 24, "padding": "mask"}
+    document["train"]["protocol"] |= {"batch_size": 8, "patience": 15}
     path.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
@@ -435,7 +442,7 @@ def report(study: Path, seconds: dict[str, float], total: float) -> None:
     print(
         f"video: {frames} frames, {seconds['features@video'] / frames * 1000:.0f} s a thousand, with the stage's start"
     )
-    for settings in (extractors.Mfcc(extractor="mfcc"), extractors.Prosody(extractor="prosody")):
+    for settings in (extractors.Mfcc(extractor="mfcc", longest=None), extractors.Prosody(extractor="prosody")):
         print(f"{settings.extractor}: {extraction(study, known, settings):.0f} s an hour of audio, by one core")
 
 
