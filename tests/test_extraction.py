@@ -596,6 +596,16 @@ def test_an_extractor_that_cannot_be_had_is_built_once_a_process(monkeypatch):
     assert len(Path("built").read_text()) < 30
 
 
+def test_a_missing_library_is_an_error_even_with_skip(monkeypatch):
+    other_releases.write_video(Path("raw/u0.avi"), 0, np.random.default_rng(0))
+    write_rows([{"utterance_id": f"u{i}", "label": "ab"[i], "audio_file_name": "u0.avi"} for i in range(2)])
+    configure(corpus__on_error="skip")
+    assert stage(monkeypatch, corpus_stage) is None
+    monkeypatch.setitem(sys.modules, "av", None)
+    error = stage(monkeypatch, features_stage, "--modality", "audio")
+    assert error == "error: raw/u0.avi: the sound of video files needs PyAV: `make av` installs it"
+
+
 # ---- folds, names, checks
 
 

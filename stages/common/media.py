@@ -37,6 +37,10 @@ FORMATS |= {"flv": (0, (b"FLV",)), "matroska": (0, (b"\x1aE\xdf\xa3",))}
 """FFmpeg's name of a container → where its signature lies, and what it may be."""
 
 
+class MissingLibrary(UserError):
+    """What reads a kind of file is not installed: no fault of the file."""
+
+
 @dataclass(frozen=True)
 class Clip:
     """The part of a file that is one utterance."""
@@ -171,7 +175,7 @@ def _audio_stream(path: Path) -> Iterator[tuple["av.container.InputContainer", "
     try:
         import av
     except ImportError:
-        raise UserError(f"{path}: the sound of video files needs PyAV: `make av` installs it") from None
+        raise MissingLibrary(f"{path}: the sound of video files needs PyAV: `make av` installs it") from None
     try:
         with av.open(f"file:{path}", format=container(path), metadata_errors="replace") as file:
             if not file.streams.audio:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from stages.common import code, extractors, processes, records, work_folder
 from stages.common.errors import UserError
+from stages.common.media import MissingLibrary
 from stages.corpus.clips import Job
 from stages.corpus.contents import unusable
 from stages.features import file_digests
@@ -182,7 +183,7 @@ def _do(job: Job) -> Done:
     Raises
     ------
     UserError
-        If the extractor itself cannot be had, with whatever file.
+        If the extractor, or what reads such files, cannot be had.
     """
     global _encoder
     reason = unusable(job.path) if job.path else None
@@ -199,6 +200,8 @@ def _do(job: Job) -> Done:
         _encoder = _encoder or Encoder(_task.settings, _task.modality)
         try:
             parts = _encoder(job)
+        except MissingLibrary:
+            raise
         except UserError as error:
             return Done(error=str(error), digest=digest)
         size = max((own.shape[1] for own in parts if len(own)), default=0)
