@@ -27,7 +27,7 @@ def _naming(path: Path | None) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if path is None:
+        if path is None or isinstance(error, media.MissingLibrary):
             raise
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except OSError as error:
