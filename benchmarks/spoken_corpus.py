@@ -409,7 +409,7 @@ def set_params(path: Path) -> None:
     wanted = {
         "text": {"extractor": "glove", "weights": VECTORS},
         "video": {"extractor": "resnet101", "weights": extractors.RANDOM, "frames_per_second": 2.0},
-        "audio": {"extractor": "mfcc", "coefficients": 40, "longest": 150},
+        "audio": {"extractor": "mfcc", "coefficients": 40, "longest": 100},
     }
     for name, settings in wanted.items():
         document["modalities"][name] |= {"features": settings, "positions": None}
@@ -418,7 +418,7 @@ def set_params(path: Path) -> None:
     document["modalities"]["prosody"] = {"letter": "p", "standardise": True, "features": {"extractor": "prosody"}}
     document["split"] |= {"scheme": "random", "dev_share": 0.5}
     document["model"] |= {"hidden": 24, "padding": "mask"}
-    document["train"]["protocol"] |= {"batch_size": 8, "patience": 15}
+    document["train"]["protocol"] |= {"batch_size": 8}
     path.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
@@ -429,13 +429,12 @@ def report(study: Path, seconds: dict[str, float], total: float) -> None:
     """Print all tables. `seconds`: of each stage; `total`: of all."""
     read = features.read(["prosody", "video"], study / features.FOLDER, study / corpus.FOLDER)
     known, meta = corpus.read_utterances(study / corpus.FOLDER), corpus.read_meta(study / corpus.FOLDER)
-    labels = known["label"].astype(int).map(dict(enumerate(meta.classes)))
-    counts = labels.value_counts()
+    counts = known["label"].value_counts()
     print(f"{meta.corpus}: {len(known)} utterances, {counts.to_dict()}\n")
     print(tables.markdown(scores(study, counts)))
     verdicts = (study / "metrics/ttest.md").read_text().splitlines()
     print("\n".join(line for line in verdicts if line.startswith("* ")), end="\n\n")
-    print(tables.markdown(heard(read.sequences["prosody"].values, labels)))
+    print(tables.markdown(heard(read.sequences["prosody"].values, known["label"])))
     print(tables.markdown(pd.DataFrame([{"stage": name, "seconds": f"{own:.1f}"} for name, own in merged(seconds)])))
     frames = int(read.sequences["video"].lengths.sum())
     print(f"{total / 60:.1f} minutes in all on {os.cpu_count()} cores")
@@ -482,7 +481,7 @@ def extraction(study: Path, known: pd.DataFrame, settings: extractors.Settings) 
     encode, spoken = Encoder(settings, "audio"), 0.0
     started = time.perf_counter()
     for name in known["audio_file_name"]:
-        path = study / name
+        path = study / CORPUS / name
         encode(Job(path, (Clip(),)))
         spoken += sound_seconds(path)
     return (time.perf_counter() - started) / spoken * 3600
