@@ -370,7 +370,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.dictionaries(st.tuples(st.integers(0, 3), st.integers(0, 7)), CELLS, max_size=4),
     cut=st.integers(0, 400),

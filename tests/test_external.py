@@ -86,7 +86,11 @@ def table_of(folder: str, name: str = "ttest.csv") -> pd.DataFrame:
 # Agreement with the stage
 
 
-@pytest.mark.parametrize("known", [[], ["dialogue"], ["dialogue", "session"], ["speaker"]], ids="+".join)
+@pytest.mark.parametrize(
+    "known",
+    [[], ["dialogue"], *(pytest.param(own, marks=pytest.mark.long) for own in (["dialogue", "session"], ["speaker"]))],
+    ids="+".join,
+)
 def test_a_studys_predictions_give_the_stages_numbers(known, here, monkeypatch):
     monkeypatch.setattr(figures, "save", lambda *_: None)
     tested = {1: np.arange(10), 2: np.arange(10, 20), 3: np.arange(20, 30)}

@@ -700,7 +700,7 @@ def test_a_check_of_iemocap(monkeypatch, capfd):
     settings = {"extractor": "resnet101", "weights": "no-such-file"}
     configure({"audio": SETTINGS, "video": settings, "text": {"extractor": "glove"}}, corpus__source="iemocap")
     said = check(monkeypatch, capfd)
-    assert "IEMOCAP: 21 utterances; it has text, audio, video" in said
+    assert "IEMOCAP (session 1): 21 utterances; it has text, audio, video" in said
     assert "by session: Session1 21\n" in said
     assert "audio (mfcc): 20 of 21 utterances; " in said
     assert "video (resnet101): 21 of 21 utterances; " in said

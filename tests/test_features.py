@@ -656,7 +656,7 @@ def test_a_modality_that_the_corpus_has_not_is_refused(study):
     done = study.stage("features", "--modality", "smell")
     assert (done.returncode, done.stderr) == (
         1,
-        "error: modalities.smell: this corpus has audio, video, text, but no smell\n",
+        "error: --modality must be one of text, video, audio, but is smell\n",
     )
     assert not (study.folder / "data/features").exists()
 

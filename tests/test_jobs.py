@@ -98,7 +98,7 @@ def test_an_interrupt_stops_all_jobs(number, tmp_path):
     assert not list((study.folder / "runs").glob("*/*"))
 
 
-@pytest.mark.parametrize("rerun", ["tools.repair_lock", "tools.jobs"])
+@pytest.mark.parametrize("rerun", [pytest.param("tools.repair_lock", marks=pytest.mark.long), "tools.jobs"])
 def test_what_killed_jobs_left_is_waited_for(rerun, serial, tmp_path):
     study = repository(tmp_path / "study")
     process = started(study, 2)

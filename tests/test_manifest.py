@@ -950,6 +950,7 @@ def test_the_documents_params_and_commands(study, tmp_path, monkeypatch):
         assert (features.read_modality_meta(name, study.folder / "data/features") == before) == (name != "gaze")
 
 
+@pytest.mark.long
 def test_four_modalities_with_folds_of_their_own_end_to_end(study, tmp_path):
     rows = build(tmp_path / "corpus", 60, 3, ("text", "video", "audio", "gaze"))
     for i, row in enumerate(rows):
@@ -973,6 +974,7 @@ def test_text_as_frames_and_two_classes_end_to_end(study, tmp_path):
     run_study(study, tmp_path / "corpus", ["cross_ta", "self_t"], "text audio", model__padding="mask")
 
 
+@pytest.mark.long
 def test_thirty_classes_end_to_end(study, tmp_path):
     build(tmp_path / "corpus", 30 * 6, 30, ("audio", "text"))
     run_study(study, tmp_path / "corpus", ["self_ta", "cross_ta"], "text audio")
