@@ -123,6 +123,7 @@ def test_a_cluster_writes_what_one_machine_does(study, local, cluster):
     assert study.outputs("cross_tv", 1) == local.outputs("cross_tv", 1)
 
 
+@pytest.mark.long
 def test_a_lost_nodes_runs_resume_elsewhere(study, local, cluster):
     study.set(train__ray__features="shared")
     process = study.start(*COMMAND)
@@ -148,6 +149,7 @@ def test_a_stage_that_is_killed_resumes(study, local, cluster):
     assert study.outputs("cross_tv", 1) == local.outputs("cross_tv", 1)
 
 
+@pytest.mark.long
 def test_mistakes_are_said(study, cluster):
     def errors(**changes) -> str:
         study.set(**changes)

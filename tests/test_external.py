@@ -88,7 +88,10 @@ def table_of(folder: str, name: str = "ttest.csv") -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     "known",
-    [[], ["dialogue"], *(pytest.param(own, marks=pytest.mark.long) for own in (["dialogue", "session"], ["speaker"]))],
+    [
+        [],
+        *(pytest.param(own, marks=pytest.mark.long) for own in (["dialogue"], ["dialogue", "session"], ["speaker"])),
+    ],
     ids="+".join,
 )
 def test_a_studys_predictions_give_the_stages_numbers(known, here, monkeypatch):

@@ -39,6 +39,7 @@ def serial(tmp_path_factory) -> Study:
     return study
 
 
+@pytest.mark.long
 def test_two_jobs_write_what_one_does(serial, tmp_path):
     study = repository(tmp_path / "study")
     output = study.ok("python", "-m", "tools.jobs", "2")
@@ -98,7 +99,8 @@ def test_an_interrupt_stops_all_jobs(number, tmp_path):
     assert not list((study.folder / "runs").glob("*/*"))
 
 
-@pytest.mark.parametrize("rerun", [pytest.param("tools.repair_lock", marks=pytest.mark.long), "tools.jobs"])
+@pytest.mark.long
+@pytest.mark.parametrize("rerun", ["tools.repair_lock", "tools.jobs"])
 def test_what_killed_jobs_left_is_waited_for(rerun, serial, tmp_path):
     study = repository(tmp_path / "study")
     process = started(study, 2)

@@ -969,6 +969,7 @@ def test_one_modality_end_to_end(study, tmp_path):
     run_study(study, tmp_path / "corpus", ["self_g"], "gaze")
 
 
+@pytest.mark.long
 def test_text_as_frames_and_two_classes_end_to_end(study, tmp_path):
     build(tmp_path / "corpus", 60, 2, ("text", "audio"), "jsonl")
     run_study(study, tmp_path / "corpus", ["cross_ta", "self_t"], "text audio", model__padding="mask")
