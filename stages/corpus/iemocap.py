@@ -13,7 +13,8 @@ from stages.common.errors import UserError, short
 from stages.common.params import Corpus
 from stages.corpus import iemocap_folds, iemocap_media
 from stages.corpus.contents import Contents, class_of, find_root, ordered_classes
-from stages.corpus.iemocap_labels import DIALOGUE, LABELS, TARGETS, Utterance, read_labels
+from stages.corpus.iemocap_labels import DIALOGUE, LABELS, Utterance, read_labels
+from stages.corpus.metadata import TARGETS
 
 CLASS_COUNTS = {
     "angry": 1103,

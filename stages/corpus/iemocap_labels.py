@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stages.common.errors import UserError, short
 from stages.corpus.contents import unusable
+from stages.corpus.metadata import TARGETS
 
 LABELS = {
     "ang": 1103,
@@ -28,7 +29,6 @@ LABELS = {
 """Label → utterances in the full release; xxx: the raters have no majority."""
 DIALOGUE = re.compile(r"Ses0([1-5])([FM])_(?:impro[0-9]{2}[ab]?|script[0-9]{2}_[0-9]b?)")
 """A dialogue's name; its groups are the session and the actor who wears the markers."""
-TARGETS = ("valence", "activation", "dominance")
 
 _UTTERANCE = re.compile(rf"({DIALOGUE.pattern})_([FM])[0-9]{{3}}")
 _SECONDS = r"([0-9]{1,6}(?:\.[0-9]{0,9})?)"

@@ -18,6 +18,7 @@ from stages.common.corpus import PARTS, Meta
 from stages.common.errors import UserError, short
 from stages.common.params import Corpus
 from stages.corpus.contents import Contents, class_of, find_root, ordered_classes, unusable
+from stages.corpus.metadata import one_line
 from stages.corpus.named_files import MEDIA, fault_lines, files_below, media_columns
 
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
@@ -177,15 +178,10 @@ def _row(path: Path, line: int, cells: dict[str, str], part: str, corpus: Corpus
     return Row(
         part=part,
         clip=(int(cells["Dialogue_ID"]), int(cells["Utterance_ID"])),
-        speaker=_one_line(cells["Speaker"]),
-        transcription=_one_line(cells["Utterance"]),
+        speaker=one_line(cells["Speaker"]),
+        transcription=one_line(cells["Utterance"]),
         label=class_of(emotion, corpus, {label: label for label in LABELS}),
     )
-
-
-def _one_line(text: str) -> str:
-    """The text with one space for each run of blanks and of characters that cannot be printed."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _find_clips(paths: list[str]) -> tuple[dict[str, dict[Clip, str]], list[str]]:

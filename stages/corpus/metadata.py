@@ -240,7 +240,7 @@ def _text(row: Row, column: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A transcript without line breaks and what cannot be printed."""
+    """A transcript with one space for each run of blanks and of characters that cannot be printed."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 

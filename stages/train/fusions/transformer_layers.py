@@ -10,22 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.train.fusions.attention import valid
+from stages.train.fusions.attention import AveragedAttention, valid
 from stages.train.layers import Dropout, Linear, linear
 
 
-class PositionwiseAttention(nn.Module):
-    """MHA(Q, K, V)[t] for every t: target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, T, D]."""
+class PositionwiseAttention(AveragedAttention):
+    """MHA(Q, K, V)[t] for every t, with the parameters of `AveragedAttention`.
 
-    def __init__(self, width: int, heads: int, dropout: float):
-        """`width`: D; `heads` divide it; `dropout`: on attention weights. Initialised as nn.MultiheadAttention is."""
-        super().__init__()
-        self.heads, self.dropout = heads, Dropout(dropout)
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = Linear(width, width)
-        nn.init.xavier_uniform_(self.in_proj_weight)
-        nn.init.zeros_(self.out_proj.bias)
+    Target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, T, D].
+    """
 
     def forward(self, target: Tensor, source: Tensor, source_lengths: Tensor | None) -> Tensor:
         """`source_lengths` [R, B]: how many of the source's positions count, at least 1; None: all."""
