@@ -1,7 +1,8 @@
 """`python -m benchmarks.kills [--kills 200] [--seed 1]`: a small study that is disturbed again and again.
 
 Runs the study undisturbed, then again, by `dvc repro` or `python -m tools.jobs 2`, with a signal to a worker, to a
-stage, to DVC or to `tools.jobs` at random moments: SIGKILL, SIGTERM, SIGINT, or SIGSTOP with SIGCONT a while later.
+stage, to DVC or to `tools.jobs` at random moments, half of them soon after a checkpoint: SIGKILL, SIGTERM, SIGINT, or
+SIGSTOP with SIGCONT a while later.
 The plain rerun follows at once (`python -m tools.repair_lock` and `dvc repro`, or `tools.jobs`), while processes that
 were left may still be training. It must not fail unless it gets a signal itself. Whenever the study is complete,
 `runs/`, `metrics/`, `plots/` and `dvc.lock` (its stages in any order) must be those of the undisturbed run; then it
@@ -34,6 +35,8 @@ TRAIN = {"checkpoint_seconds": 0, "workers": 2, "together": 2}
 WRITTEN = ("runs", "metrics", "plots", "dvc.lock")
 LONGEST = 9.0
 """Seconds until a signal at most, but for the wait for a process of the kind that is to get it."""
+AFTER_CHECKPOINT = 1.0
+"""Seconds from a new checkpoint to the signal that waits for one, at most: `LONGEST` may be over before the first."""
 PAUSE = 2.0
 """Seconds between SIGSTOP and SIGCONT at most: DVC waits three for another's lock on its list of files in use."""
 
@@ -84,9 +87,10 @@ def disturb(study: Path, environment: dict[str, str], *, kills: int, seed: int) 
         left = len(planned)
         victim, number = planned[-1] if left else (VICTIMS[-1], None)
         command = "dvc" if not left else "jobs" if victim == "jobs" else rng.choice(list(COMMANDS))
-        counts["runs that found checkpoints"] += any(study.glob(".work/*/*.checkpoint"))
+        counts["runs that found checkpoints"] += bool(checkpoints(study))
         process = start(study, command, environment)
-        signalled = send(process, VICTIMS.index(victim) - VICTIMS.index(command), number, rng) if left else None
+        depth = VICTIMS.index(victim) - VICTIMS.index(command)
+        signalled = send(study, process, depth, number, rng) if left else None
         done, output = finish(process)
         assert done or signalled not in (None, "SIGSTOP"), f"{command} failed:\n{output}"
         note(counts, signalled and f"{signalled} to {victim} in {command}", output)
@@ -151,15 +155,19 @@ def finish(process: subprocess.Popen) -> tuple[bool, str]:
         return code == 0, log.read()
 
 
-def send(process: subprocess.Popen, depth: int, number: signal.Signals, rng: random.Random) -> str | None:
+def send(study: Path, process: subprocess.Popen, depth: int, number: signal.Signals, rng: random.Random) -> str | None:
     """Send a signal to a descendant at a random moment; its name, or None if the command ended before."""
+    after_checkpoint = rng.random() < 0.5
+    before = checkpoints(study)
     moment = time.monotonic() + rng.uniform(0, LONGEST)
     while process.poll() is None:
         time.sleep(0.01)
+        if after_checkpoint and checkpoints(study) != before:
+            after_checkpoint, moment = False, time.monotonic() + rng.uniform(0, AFTER_CHECKPOINT)
         found = [psutil.Process(process.pid)]
         for _ in range(depth):
             found = [child for parent in found for child in children(parent)]
-        if time.monotonic() >= moment and found:
+        if not after_checkpoint and time.monotonic() >= moment and found:
             with suppress(psutil.NoSuchProcess):
                 chosen = rng.choice(found)
                 chosen.send_signal(number)
@@ -168,6 +176,15 @@ def send(process: subprocess.Popen, depth: int, number: signal.Signals, rng: ran
                     chosen.send_signal(signal.SIGCONT)
                 return number.name
     return None
+
+
+def checkpoints(study: Path) -> dict[Path, int]:
+    """The checkpoints there are, and when each was written."""
+    found = {}
+    for path in study.glob(".work/*/*.checkpoint"):
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_mtime_ns
+    return found
 
 
 def children(parent: psutil.Process) -> list[psutil.Process]:
