@@ -24,4 +24,4 @@ def read(variant: str, seed: int) -> int:
     """
     path = predictions.folder(variant, seed) / FILE
     with restorable(path):
-        return int(json.loads(path.read_bytes())["parameters"])
+        return int(dict(json.loads(path.read_bytes())).get("parameters"))
