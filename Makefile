@@ -2,7 +2,7 @@
 # missing or out of date.
 # make train JOBS=n: the study's trainings, n stages at a time; make ray: what train.engine: ray needs;
 # make pretrained, make av: what pretrained encoders need, and sound out of video files;
-# make clean-work: remove checkpoints and results that wait in .work/, while nothing trains;
+# make clean-work: remove what waits in .work/ but how long runs took, while nothing trains;
 # make experiments: a table of the experiments, with their scores and those of their params that differ.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 IS_3_11 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
@@ -33,7 +33,7 @@ train: setup
 	python -m tools.jobs $(JOBS)
 
 clean-work:
-	rm -rf .work
+	test ! -e .work || find .work -mindepth 1 -maxdepth 1 ! -name times -exec rm -rf {} +
 
 test: setup
 	python -m pytest --numprocesses auto --dist loadfile -m "not long"

@@ -435,7 +435,9 @@ def test_gate_by_hand():
     network = by_hand("gate_tva")
     check(network, [8 / 3, 8 / 3], **steps)  # the mean of the means
     network.scores.bias.data[0] = torch.tensor([0, math.log(2), 0], dtype=torch.float64)  # weights 1/4, 1/2, 1/4
-    torch.testing.assert_close(network.weights(utterance(**steps))[0, 0], torch.tensor([0.25, 0.5, 0.25]).double())
+    shares = network.shares(utterance(**steps))
+    assert list(shares) == list(steps)
+    torch.testing.assert_close(torch.cat(list(shares.values())), torch.tensor([[0.25], [0.5], [0.25]]).double())
     check(network, [2.5, 2.5], **steps)
     network.scores.weight.data[0, 0, 2:4] = 50  # the more there is of the video's mean, the more of text
     check(network, [2, 4], **steps)

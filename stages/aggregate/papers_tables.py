@@ -8,6 +8,9 @@ import pandas as pd
 from stages.common import tables, variants
 from stages.common.metrics import METRICS, PAPERS
 
+COSTS = ["parameters", "epochs"]
+"""Columns of the runs' scores that say what a run cost."""
+
 TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all modalities"}
 
 
@@ -29,9 +32,10 @@ def read_published() -> pd.DataFrame:
 
 
 def summarise(runs: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """variant, metric, mean, std (ddof 1; NaN for one run) and n over all fold × seed runs of each variant."""
-    long = runs.melt(id_vars=["variant"], value_vars=list(metrics), var_name="metric")
-    summary = long.groupby(["variant", "metric"], sort=False)["value"].agg(mean="mean", std="std", n="size")
+    """variant, metric, mean, std (ddof 1; NaN for one run), n, parameters and mean epochs over all fold × seed runs."""
+    long = runs.melt(id_vars=["variant", *COSTS], value_vars=list(metrics), var_name="metric")
+    by_variant = long.groupby(["variant", "metric"], sort=False)
+    summary = by_variant["value"].agg(mean="mean", std="std", n="size").join(by_variant[COSTS].mean())
     return summary.reset_index()
 
 
@@ -72,46 +76,28 @@ def arrange(summary: pd.DataFrame, number: int, published: pd.DataFrame | None, 
 
 
 def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
-    """Table 1 with one row a combination and one column a metric and model; Table 2 with one row a model."""
+    """One row a model and a column a metric; Table 1 says the modalities too. Then parameters and epochs a run."""
     if table.empty:
         return f"# Table {number}: {TITLES[number]}\n\nNo variant of the study stands in this table.\n"
-    metrics = list(table["metric"].unique())
-    cells = pd.DataFrame(
-        {
-            "metric": [METRICS[metric].label for metric in table["metric"]],
-            "model": table["fusion"].map(_label),
-            "modality": table["modalities"].map(variants.combination_label),
-            "cell": [_cell(row) for row in table.itertuples()],
-            "order": [
-                (metrics.index(row.metric), list(variants.FUSIONS).index(row.fusion)) for row in table.itertuples()
-            ],
-        }
-    )
-    if number == 1:
-        cells["column"] = [f"{metric}: {model}" for metric, model in zip(cells["metric"], cells["model"], strict=True)]
-        wide = _pivot(cells, "modality", "column", "Modality")
-    else:
-        wide = _pivot(cells, "model", "metric", "Model")
+    rows = []
+    for (modalities, fusion), own in table.groupby(["modalities", "fusion"], sort=False):
+        first = own.iloc[0]
+        rows.append(
+            ({"Modality": variants.combination_label(modalities)} if number == 1 else {})
+            | {"Model": variants.FUSIONS[fusion].label}
+            | {METRICS[row.metric].label: _cell(row) for row in own.itertuples()}
+            | {"Parameters": f"{first['parameters']:,.0f}", "Epochs": tables.number(first["epochs"])}
+        )
     counts = sorted(table["n"].unique())
     note = (
         f"Corpus: {corpus}. Mean ± standard deviation (ddof 1) over {', '.join(map(str, counts))} runs (folds × "
         "seeds). **Bold**: the best mean of those compared. WA and UWA are the paper's names, the reverse of "
-        "most of the field's."
+        "most of the field's. Parameters: without word vectors; epochs: mean of a run, to the one that ended it "
+        "(seconds: `metrics/cost.md`, which differs from machine to machine)."
     )
     if "paper_mean" in table and table["paper_mean"].notna().any():
         note += " In brackets: the paper's number, and this study's difference from it in points."
-    return f"# Table {number}: {TITLES[number]}\n\n{note}\n\n{tables.markdown(wide)}"
-
-
-def _pivot(cells: pd.DataFrame, rows: str, columns: str, title: str) -> pd.DataFrame:
-    """A wide table, rows in the order in which they first appear, columns by metric and then fusion."""
-    wide = cells.pivot(index=rows, columns=columns, values="cell")
-    wide = wide.loc[cells[rows].unique(), cells.sort_values("order", kind="stable")[columns].unique()]
-    return wide.rename_axis(title).reset_index()
-
-
-def _label(fusion: str) -> str:
-    return variants.FUSIONS[fusion].label
+    return f"# Table {number}: {TITLES[number]}\n\n{note}\n\n{tables.markdown(pd.DataFrame(rows))}"
 
 
 def _cell(row: tuple) -> str:

@@ -50,9 +50,13 @@ def table(features: Features, fold: int, rows: np.ndarray, probabilities: np.nda
 
 def write(run_folder: Path, predictions: pd.DataFrame, part: str = "test") -> None:
     """Write one run's predictions of a part, and their checksum, into its folder."""
-    content = pyarrow.Table.from_pandas(predictions, preserve_index=False)
-    content = content.replace_schema_metadata({CHECKSUM: checksum(content)})
-    parquet.write_table(content, run_folder / FILES[part])
+    write_table(run_folder / FILES[part], predictions)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table and its checksum."""
+    content = pyarrow.Table.from_pandas(table, preserve_index=False)
+    parquet.write_table(content.replace_schema_metadata({CHECKSUM: checksum(content)}), path)
 
 
 def checksum(content: pyarrow.Table) -> bytes:
@@ -76,7 +80,7 @@ def read(variant: str, seed: int, classes: list[str], part: str = "test") -> pd.
         If the file is missing, its content is not what was written, or not of `classes`.
     """
     path = folder(variant, seed) / FILES[part]
-    predictions = _read_unchanged(path)
+    predictions = read_table(path)
     columns = [*COLUMNS, *(f"probability_{name}" for name in classes)]
     if list(predictions) != columns:
         raise UserError(
@@ -91,8 +95,14 @@ def read(variant: str, seed: int, classes: list[str], part: str = "test") -> pd.
     return predictions
 
 
-def _read_unchanged(path: Path) -> pd.DataFrame:
-    """The table of a file, if it is what was written."""
+def read_table(path: Path) -> pd.DataFrame:
+    """Read what `write_table` wrote.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, or its content is not what was written.
+    """
     try:
         file = path.read_bytes()
     except FileNotFoundError:

@@ -19,6 +19,9 @@ WEIGHTS = "weights/"
 PROBABILITIES = "probabilities/"
 """Before the parts, dev and test, whose probabilities are among the arrays of a result."""
 
+SHARES = "shares/"
+"""Before the names of what a fusion's gate lets through among the arrays of a result."""
+
 _VALUES = "values.json"
 """The name, among the arrays, of the JSON."""
 

@@ -25,6 +25,11 @@ def fraction(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:.3f}"
 
 
+def number(value: float) -> str:
+    """`17.3`; "–" where there is none."""
+    return "–" if pd.isna(value) else f"{value:.1f}"
+
+
 def p_value(p: float) -> str:
     """`.053`, or `< .001`."""
     return "–" if pd.isna(p) else "< .001" if p < 0.001 else fraction(p)

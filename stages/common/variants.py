@@ -27,6 +27,8 @@ class Fusion:
     """The fewest modalities that it is defined for."""
     at_most: int | None = None
     """The most; None: any number."""
+    trained: bool = True
+    """Whether it is trained; if not, its predictions follow from other models' or from the classes alone."""
     table: int = 1
     """The table of the paper in which it stands; those of Table 1 are in Table 2 too."""
     against: tuple[str, ...] = ()

@@ -35,6 +35,7 @@ def main() -> None:
         results = {fold: _result(work, RunId(seed, fold)) for fold in folds}
         with files.replacing(predictions.folder(variant, seed)) as folder:
             epochs = outputs.write(folder, features.read([]), table, results)
+        work.write_times(seed, results)
         work.note_written(seed, runs=trained, seconds=study.elapsed() - warm_up)
     found = f", {len(folds) - len(run_ids)} of them found in .work/" if len(run_ids) < len(folds) else ""
     place = study.place(work, seed, [], folds, config)

@@ -1,4 +1,7 @@
-"""What a train stage leaves in `runs/<variant>/seed<seed>/`: predictions, curves and, where asked for, weights."""
+"""What a train stage leaves in `runs/<variant>/seed<seed>/`: predictions, curves, parameters and epochs.
+
+And, where the fusion has a gate, what it lets through of each test utterance; where asked for, weights.
+"""
 
 from pathlib import Path
 
@@ -6,9 +9,9 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
-from stages.common import files, predictions
+from stages.common import costs, files, gates, predictions
 from stages.common.features import Features, fold_rows
-from stages.common.records import PROBABILITIES, WEIGHTS, Record
+from stages.common.records import PROBABILITIES, SHARES, WEIGHTS, Record
 
 
 def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[int, Record]) -> int:
@@ -19,20 +22,25 @@ def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[i
     folder.mkdir()
     curves: list[dict] = []
     tables: dict[str, list[pd.DataFrame]] = {part: [] for part in predictions.FILES}
+    shares: list[pd.DataFrame] = []
     for fold, result in results.items():
         rows = fold_rows(features, folds, fold)
         for part, own in tables.items():
             own.append(predictions.table(features, fold, rows[part], result.arrays[f"{PROBABILITIES}{part}"]))
+        shares.append(gates.table(features, fold, rows["test"], _named(result, SHARES)))
         curves.extend({"fold": fold} | epoch for epoch in result.values["epochs"])
-        weights = _weights(result)
+        weights = _named(result, WEIGHTS)
         if weights:
             save_file(weights, folder / f"fold{fold}.safetensors")
     for part, own in tables.items():
         predictions.write(folder, pd.concat(own, ignore_index=True), part)
+    gates.write(folder, pd.concat(shares, ignore_index=True))
+    epochs = {fold: len(result.values["epochs"]) for fold, result in results.items()}
+    costs.write(folder, costs.Cost(next(iter(results.values())).values["parameters"], epochs))
     files.write_csv(folder / "curves.csv", pd.DataFrame(curves))
-    return len(curves)
+    return sum(epochs.values())
 
 
-def _weights(result: Record) -> dict[str, np.ndarray]:
-    """The weights of a run's best epoch, by parameter; none where they were not kept."""
-    return {name.removeprefix(WEIGHTS): array for name, array in result.arrays.items() if name.startswith(WEIGHTS)}
+def _named(result: Record, prefix: str) -> dict[str, np.ndarray]:
+    """Those of a run's arrays whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in result.arrays.items() if name.startswith(prefix)}

@@ -141,11 +141,13 @@ class Runs:
         self.running, self.state = [self.running[i] for i in going_on], self.state[going_on]
         best = torch.stack([run.best for run in ended])
         test, dev = (self._predict(best, ended, part) for part in ("test", "dev"))
-        for run, logits, dev_logits in zip(ended, test, dev, strict=True):
+        shares = self._shares(best, ended)
+        for run, logits, dev_logits, own_shares in zip(ended, test, dev, shares, strict=True):
             outcome = Run(
                 epochs=run.epochs,
                 probabilities=logits.softmax(1).cpu().numpy(),
                 dev_probabilities=dev_logits.softmax(1).cpu().numpy(),
+                shares=own_shares,
                 weights={name: value.cpu() for name, value in self.stack.named(run.best).items()},
             )
             yield run.id, outcome
@@ -210,6 +212,27 @@ class Runs:
 
     def _predict(self, parameters: Tensor, runs: list[RunState], part: str) -> list[Tensor]:
         """Each run's logits [N, C] of a part, without dropout, by `parameters` [R, P]."""
+        return self._evaluate(parameters, runs, part, self._logits)
+
+    def _shares(self, parameters: Tensor, runs: list[RunState]) -> list[dict[str, np.ndarray]]:
+        """Each run's shares of its fusion's gate [N] in the test part, by name; none where it has no gate."""
+        names: list[str] = []
+
+        def shares(network: model.Model, batch: Batch) -> Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
+                found = network.shares(batch.sequences)
+            names[:] = found
+            return torch.stack(list(found.values()), dim=2).to(self.dtype)  # (R, B, gates)
+
+        if not hasattr(self.stack.network.fusion, "shares"):
+            return [{} for _ in runs]
+        values = self._evaluate(parameters, runs, "test", shares)
+        return [dict(zip(names, own.T.cpu().numpy(), strict=True)) for own in values]
+
+    def _evaluate(
+        self, parameters: Tensor, runs: list[RunState], part: str, compute: Callable[[model.Model, Batch], Tensor]
+    ) -> list[Tensor]:
+        """What `compute` gives [R, B, ...] for a part of each run, [N, ...], without dropout, by `parameters`."""
         self.stopwatch.switch("evaluation")
         self.stack.network.eval()
         rows = [run.rows[part] for run in runs]
@@ -217,9 +240,9 @@ class Runs:
         with torch.inference_mode():
             for active, batch in self._batches(runs, rows):
                 network = self.stack.use(parameters if len(active) == len(runs) else parameters[active])
-                for i, logits, real in zip(active, self._logits(network, batch), batch.real, strict=True):
-                    outputs[i].append(logits[: int(real.sum())])
-        return [torch.cat(logits) for logits in outputs]
+                for i, values, real in zip(active, compute(network, batch), batch.real, strict=True):
+                    outputs[i].append(values[: int(real.sum())])
+        return [torch.cat(values) for values in outputs]
 
     def _batches(self, runs: list[RunState], rows: list[np.ndarray]) -> Iterator[tuple[list[int], Batch]]:
         """Batches of the runs' `rows` in their order, with the runs that have any left."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.common.errors import UserError
 from stages.common.plan import Select
-from stages.common.records import PROBABILITIES, WEIGHTS, Record, RunId
+from stages.common.records import PROBABILITIES, SHARES, WEIGHTS, Record, RunId
 from stages.train import optimiser
 from stages.train.data import Scaler
 
@@ -68,17 +68,23 @@ class Run:
     """[test utterances, classes]"""
     dev_probabilities: np.ndarray
     """[development utterances, classes]"""
+    shares: dict[str, np.ndarray]
+    """What the fusion's gate lets through of each test utterance, name → [test utterances]; empty without a gate."""
     weights: dict[str, Tensor]
-    """Of the best epoch, by which both are predicted."""
+    """Of the best epoch, by which all of these are predicted."""
 
     def record(self, *, weights: bool) -> Record:
         """What is kept of it, with its weights or without."""
         kept = {f"{WEIGHTS}{name}": value.numpy() for name, value in self.weights.items()} if weights else {}
         return Record(
-            values={"epochs": [asdict(epoch) for epoch in self.epochs]},
+            values={
+                "epochs": [asdict(epoch) for epoch in self.epochs],
+                "parameters": sum(value.numel() for value in self.weights.values()),
+            },
             arrays={
                 f"{PROBABILITIES}test": self.probabilities,
                 f"{PROBABILITIES}dev": self.dev_probabilities,
+                **{f"{SHARES}{name}": np.ascontiguousarray(share) for name, share in self.shares.items()},
                 **kept,
             },
         )

@@ -3,7 +3,8 @@
 A run's files lie in `.work/<digest>/`: `seed<S>_fold<F>.checkpoint` while it is trained, then `seed<S>_fold<F>.result`.
 The digest is of all that a run depends on, so that files of other code, params or data are never used. Compiled loops
 have digests of their own (`kernels/compiled.py`). Copies that DVC makes for experiments share the project's `.work/`.
-All of it may be deleted while nothing trains (`make clean-work`); what is old or too much is removed when a training
+`.work/times/` says how long runs took.
+All of it may be deleted while nothing trains (`make clean-work` leaves the times); what is old or too much is removed when a training
 begins (`train.work` in params.yaml).
 """
 
@@ -24,6 +25,9 @@ from stages.common.records import Record, RunId, read_record, write_record
 from stages.common.work_folder import OWN, shared
 
 LIBRARIES = ("torch", "numpy", "numba")
+
+TIMES = "times"
+"""In `.work/`, the folder of how long runs took, which stays when results go (`make clean-work`)."""
 
 _IN_USE = 3600  # seconds for which a digest's files are never removed after they were last used
 
@@ -87,6 +91,17 @@ class Work:
                 return int(note["runs"]), float(note["seconds"])
         return None
 
+    def write_times(self, seed: int, results: dict[int, Record]) -> None:
+        """Keep the seconds of each epoch of a seed's runs, fold → result, for as long as `.work/` is there."""
+        seconds = {fold: result.values.get("seconds", []) for fold, result in results.items()}
+        files.write_text(self._times(seed), json.dumps(seconds) + "\n")
+
+    def times(self, seed: int) -> dict[int, list[float]]:
+        """What `write_times` kept, wherever the outputs come from; empty if nothing is there."""
+        with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):  # what cannot be read is not there
+            return {int(fold): list(own) for fold, own in json.loads(self._times(seed).read_bytes()).items()}
+        return {}
+
     @contextmanager
     def lock(self, seed: int, *, wait: bool) -> Iterator[bool]:
         """Lock a seed for training, for the length of the block; yields False if another process holds the lock.
@@ -106,6 +121,9 @@ class Work:
 
     def _path(self, run: RunId, kind: str) -> Path:
         return self.folder / f"seed{run.seed}_fold{run.fold}.{kind}"
+
+    def _times(self, seed: int) -> Path:
+        return shared() / TIMES / f"{self.digest}_seed{seed}.json"
 
     def _note(self, seed: int) -> Path:
         return OWN / "written" / f"{self.variant}_seed{seed}"

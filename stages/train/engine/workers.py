@@ -16,11 +16,12 @@ from stages.common import corpus, features, params
 from stages.common.errors import UserError
 from stages.common.plan import Plan
 from stages.common.processes import cores, follow_parent
-from stages.common.records import RunId
+from stages.common.records import Record, RunId
 from stages.train import protocol
 from stages.train.device import resolve_device
 from stages.train.engine.capacity import runs_per_process
 from stages.train.engine.progress import Progress
+from stages.train.engine.run_times import RunTimes
 from stages.train.engine.study import Place
 from stages.train.engine.work import Work, note_time
 from stages.train.run_state import RunProgress
@@ -142,21 +143,24 @@ def train_runs(
     """
     rows = {fold: features.fold_rows(data, folds, fold) for fold in corpus.numbers(folds)}
     stopwatch, epochs = Stopwatch(), 0
+    times = RunTimes(work, report, cuda=resolve_device(work.plan.device).type == "cuda")
     runs = protocol.train(
         work.plan,
         run_ids,
         rows,
         data,
         at_once=at_once,
-        report=report,
+        report=times.report,
         stopwatch=stopwatch,
-        checkpoints=work,
+        checkpoints=times,
         checkpoint_seconds=checkpoint_seconds,
     )
     with failures(work.variant):
         for run_id, run in runs:
             stopwatch.switch("results")
-            work.write_result(run_id, run.record(weights=work.plan.save_weights))
+            result = run.record(weights=work.plan.save_weights)
+            values = result.values | {"seconds": times.ended(run_id)}
+            work.write_result(run_id, Record(values=values, arrays=result.arrays))
             epochs += len(run.epochs)
     stopwatch.switch("")
     return {"variant": work.variant, "together": at_once, "epochs": epochs, **stopwatch.seconds}

@@ -47,6 +47,14 @@ class DynamicCrossAttention(nn.Module):
         """(target, source) → g_1 [R, B, T], the attended share of each of the target's steps, padding's too."""
         return {pair: gate[..., 1] for pair, _, gate in self._attended(encodings)}
 
+    def shares(self, encodings: Encodings) -> dict[str, Tensor]:
+        """For each pair, the share of the target's steps [R, B] for which the gate chooses the attended one."""
+        shares = {}
+        for (target, source), gate in self.gates(encodings).items():
+            crossed = (gate > 0.5).to(gate.dtype)[..., None]  # (R, B, T, 1)
+            shares[f"{target} from {source}"] = mean_over_time(crossed, encodings[target][1])[..., 0]
+        return shares
+
     def _attended(self, encodings: Encodings) -> Iterator[tuple[tuple[str, str], Tensor, Tensor]]:
         """Each pair with its A [R, B, T, D] and g [R, B, T, 2]."""
         for pair, attention, gate in zip(self.pairs, self.modules_by_pair, self.gates_by_pair, strict=True):

@@ -31,9 +31,9 @@ class Gate(nn.Module):
         means = self._means(encodings)
         return (self._weights(means)[..., None] * means).sum(dim=2)
 
-    def weights(self, encodings: Encodings) -> Tensor:
-        """w [R, B, M], in the order of `modalities`."""
-        return self._weights(self._means(encodings))
+    def shares(self, encodings: Encodings) -> dict[str, Tensor]:
+        """Each modality's weight [R, B]."""
+        return dict(zip(self.modalities, self._weights(self._means(encodings)).unbind(dim=2), strict=True))
 
     def _means(self, encodings: Encodings) -> Tensor:
         return torch.stack([mean_over_time(*encodings[name]) for name in self.modalities], dim=2)  # (R, B, M, D)
