@@ -3,9 +3,8 @@
 A run's files lie in `.work/<digest>/`: `seed<S>_fold<F>.checkpoint` while it is trained, then `seed<S>_fold<F>.result`.
 The digest is of all that a run depends on, so that files of other code, params or data are never used. Compiled loops
 have digests of their own (`kernels/compiled.py`). Copies that DVC makes for experiments share the project's `.work/`.
-`.work/times/` says how long runs took.
-All of it may be deleted while nothing trains (`make clean-work` leaves the times); what is old or too much is removed when a training
-begins (`train.work` in params.yaml).
+`.work/times/` says how long runs took. All of it may be deleted while nothing trains (`make clean-work` leaves the
+times); what is old or too much is removed when a training begins (`train.work` in params.yaml).
 """
 
 import hashlib
