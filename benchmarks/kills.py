@@ -32,7 +32,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STUDY = {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]}
 TRAIN = {"checkpoint_seconds": 0, "workers": 2, "together": 2}
-WRITTEN = ("runs", "metrics", "plots", "dvc.lock")
+WRITTEN = ("runs", "references", "metrics", "plots", "dvc.lock")
 LONGEST = 9.0
 """Seconds until a signal at most, but for the wait for a process of the kind that is to get it."""
 AFTER_CHECKPOINT = 1.0
