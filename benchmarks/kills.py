@@ -5,8 +5,8 @@ stage, to DVC or to `tools.jobs` at random moments, half of them soon after a ch
 SIGSTOP with SIGCONT a while later.
 The plain rerun follows at once (`python -m tools.repair_lock` and `dvc repro`, or `tools.jobs`), while processes that
 were left may still be training. It must not fail unless it gets a signal itself. Whenever the study is complete,
-`runs/`, `metrics/`, `plots/` and `dvc.lock` (its stages in any order) must be those of the undisturbed run; then it
-begins anew. Prints what was disturbed and what came of it.
+`runs/`, `references/`, `metrics/`, `plots/` and `dvc.lock` (its stages in any order) must be those of the undisturbed
+run; then it begins anew. Prints what was disturbed and what came of it.
 """
 
 import argparse

@@ -26,7 +26,7 @@ def status() -> dict:
 def test_nothing_differs_from_the_lock(status):
     """Code, params, metrics and plots are those of dvc.lock.
 
-    Data, runs and references are not in git: they are absent, or this machine's own, whose last digits are its processor's.
+    Data, runs and references are not in git: they are absent, or this machine's own, with its processor's last digits.
     """
     differences = []
     for stage, changes in status.items():
