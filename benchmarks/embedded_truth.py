@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", help="instead of all of params.yaml")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    config = params.load()
+    config = params.load().model_copy(update={"references": []})
     if options.variants:
         config = config.model_copy(update={"variants": options.variants})
     own = config.corpus.synthetic.seed

@@ -5,8 +5,8 @@ stage, to DVC or to `tools.jobs` at random moments, half of them soon after a ch
 SIGSTOP with SIGCONT a while later.
 The plain rerun follows at once (`python -m tools.repair_lock` and `dvc repro`, or `tools.jobs`), while processes that
 were left may still be training. It must not fail unless it gets a signal itself. Whenever the study is complete,
-`runs/`, `metrics/`, `plots/` and `dvc.lock` (its stages in any order) must be those of the undisturbed run; then it
-begins anew. Prints what was disturbed and what came of it.
+`runs/`, `references/`, `metrics/`, `plots/` and `dvc.lock` (its stages in any order) must be those of the undisturbed
+run; then it begins anew. Prints what was disturbed and what came of it.
 """
 
 import argparse
@@ -32,7 +32,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STUDY = {"variants": ["self_tva", "cross_tva"], "seeds": [1, 2]}
 TRAIN = {"checkpoint_seconds": 0, "workers": 2, "together": 2}
-WRITTEN = ("runs", "metrics", "plots", "dvc.lock")
+WRITTEN = ("runs", "references", "metrics", "plots", "dvc.lock")
 WITH_TIMES = ("metrics/cost.csv", "metrics/cost.md", "plots/cost.png")
 """Written too, but not the same twice."""
 LONGEST = 9.0

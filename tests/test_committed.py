@@ -26,7 +26,7 @@ def status() -> dict:
 def test_nothing_differs_from_the_lock(status):
     """Code, params, metrics and plots are those of dvc.lock.
 
-    Data and runs are not in git: they are absent, or this machine's own, whose last digits are its processor's.
+    Data, runs and references are not in git: they are absent, or this machine's own, with its processor's last digits.
     """
     differences = []
     for stage, changes in status.items():
@@ -38,7 +38,7 @@ def test_nothing_differs_from_the_lock(status):
                 continue
             for kind, paths in change.items():
                 for path, what in paths.items():
-                    if path.split("/")[0] not in ("data", "runs"):
+                    if path.split("/")[0] not in ("data", "runs", "references"):
                         differences.append(f"{stage}: {kind}: {path}: {what}")
     assert differences == []
 

@@ -134,6 +134,14 @@ def test_a_damaged_cost_is_said(damage, made_up):
         costs.read("gate_tv", 2)
 
 
+def test_late_fusion_takes_as_long_as_its_parts():
+    rows = [("self_t", 1, 1, 2.0), ("self_v", 1, 1, 3.0), ("self_t", 1, 2, 5.0), ("self_a", 1, 1, 9.0)]
+    trained = pd.DataFrame(rows, columns=["variant", "seed", "fold", "seconds"])
+    found = cost._of_parts("late_tv", trained)  # self_v of fold 2 is not known
+    assert found.to_dict("records") == [{"variant": "late_tv", "seed": 1, "fold": 1, "seconds": 5.0}]
+    assert cost._of_parts("prior_tv", trained).empty
+
+
 def test_gates_by_hand(made_up):
     rows = pd.concat([predictions.read("gate_tv", 1, ["a", "b", "c"])])
     for seed, shift in ((1, 0.0), (2, 0.2)):

@@ -44,7 +44,10 @@ def named(fusion: str, letters: str) -> str:
 
 
 EVERY_FUSION = [
-    named(name, "tva"[:count]) for name, own in variants.FUSIONS.items() for count in {own.at_least, own.at_most or 3}
+    named(name, "tva"[:count])
+    for name, own in variants.FUSIONS.items()
+    if own.trained
+    for count in {own.at_least, own.at_most or 3}
 ]
 VARIANTS = list(dict.fromkeys([*CONFIG.variants, *EVERY_FUSION]))
 

@@ -20,6 +20,7 @@ from stages.common.errors import UserError
 from tests.conftest import changed
 
 COMMITTED = yaml.safe_load(params.PATH.read_text())
+TRAINED = [name for name, own in variants.FUSIONS.items() if own.trained]
 
 
 def load(document, tmp_path) -> params.Params:
@@ -109,12 +110,12 @@ BAD = {
     "interaction": ({"corpus__synthetic__interaction": 1.5}, "corpus.synthetic.interaction: .* but is 1.5"),
     "untrained pair": (
         {"compare__pairs": [["self_tv", "cross_tv"], ["self_tva", "gated_tva"]]},
-        "compare.pairs must name two of the study's variants each, but 'gated_tva' is not among self_t, self_v",
+        "compare.pairs must name two of the study's models each, but 'gated_tva' is not among self_t, self_v",
     ),
     "pair of one": ({"compare__pairs": [["self_tv"]]}, "compare.pairs.0: .* at least 2 items"),
     "pair with itself": (
         {"compare__pairs": [["self_tv", "self_tv"]]},
-        r"two different variants once, but has \[self_tv",
+        r"two different models once, but has \[self_tv",
     ),
     "pair twice": (
         {"compare__pairs": [["self_tv", "cross_tv"], ["cross_tv", "self_tv"]]},
@@ -149,6 +150,39 @@ BAD = {
         r"headline: 'crosself_tva' must begin with [^[{]* but 'crosself' is none$",
     ),
     "headline": ({"headline__attention": "none"}, "headline: 'none_tva' must begin with"),
+    "trained reference": (
+        {"references": ["self_tva"]},
+        "references: 'self_tva' must be a reference, but self is trained: it belongs in variants$",
+    ),
+    "untrained variant": (
+        {"variants": ["self_tva", "late_tva"]},
+        "variants: 'late_tva' must be trained, but late is a reference: it belongs in references$",
+    ),
+    "unknown reference": ({"references": ["later_tva"]}, "references: 'later_tva' must begin with a fusion mechanism"),
+    "late of one": ({"references": ["late_t"]}, "references: 'late_t': late must have at least 2 modalities"),
+    "references twice": ({"references": ["prior_t", "prior_t"]}, "references: must name each once, but repeats"),
+    "no references": ({"references": None}, "references: must be a valid list, but is None"),
+    "reference's letters": (
+        {"references": ["majority_vt"]},
+        "references: 'majority_vt' must name modalities by the letters of `modalities`, in their order 'tva', but has",
+    ),
+    "late without a part": (
+        {"variants": ["self_t", "self_a", "self_tva"], "references": ["late_ta", "late_tva"]},
+        "references: 'late_tva' must have self_t, self_v, self_a among variants, but self_v is missing$",
+    ),
+    "late without parts": (
+        {"variants": ["self_a", "self_tva"], "references": ["late_tva"]},
+        "'late_tva' must have self_t, self_v, self_a among variants, but self_t, self_v are missing$",
+    ),
+    "pair of no reference": (
+        {"references": ["late_tva"], "compare__pairs": [["prior_tva", "late_tva"]]},
+        "compare.pairs must name two of the study's models each, but 'prior_tva' is not among self_t, .*, late_tva$",
+    ),
+    "settings of a reference": ({"fusions": {"late": {}}}, "fusions: keys must be fusions, .*, but one is 'late'$"),
+    "headline of a reference": (
+        {"references": ["late_tva"], "headline__attention": "late"},
+        "headline.modalities must name one of the study's variants, but 'late_tva' is not among self_t",
+    ),
     "untrained headline": ({"variants": ["self_t"]}, "headline.attention and headline.modalities must name one of"),
 }
 
@@ -274,7 +308,7 @@ def test_other_modalities_than_the_papers(tmp_path):
 WRONG_SETTINGS = {
     "unknown fusion": (
         {"gated": {}},
-        f"fusions: keys must be fusions, {', '.join(variants.FUSIONS)}, but one is 'gated'",
+        f"fusions: keys must be fusions, {', '.join(TRAINED)}, but one is 'gated'",
     ),
     "unknown setting": ({"cross": {"hads": 4}}, "fusions.cross.hads: unknown key (its value is 4)"),
     "text for a number": ({"cross": {"heads": "4"}}, "fusions.cross.heads: must be a valid integer, but is '4'"),
@@ -463,6 +497,7 @@ WRONG_ENTRIES = {
     "against nothing known": ({"against": ("selff",)}, r"against must be .*, but is \('selff',\)"),
     "against text": ({"against": "cross"}, "against must be a tuple"),
     "against itself": ({"against": ("self",)}, "against must be a tuple of other fusions"),
+    "not trained": ({"trained": False}, "trained must be False for those of UNTRAINED in .*, and True for"),
     "label": ({"label": "Cross"}, r"FUSIONS\['cross'\]: label must be its own, but 'Cross' is another fusion's too"),
 }
 
@@ -566,7 +601,7 @@ def test_no_file(tmp_path):
 
 def test_a_stage_says_it_without_a_traceback(study):
     study.set(model__heads=7)
-    stages = ("plan", "corpus", "split", "aggregate", "ttest", "confusion", "headline")
+    stages = ("plan", "corpus", "split", "references", "aggregate", "ttest", "confusion", "headline")
     for module in (*(f"stages.{stage}" for stage in stages), "tools.check_params"):
         done = study.run("python", "-m", module)
         assert done.returncode == 1

@@ -25,6 +25,7 @@ def repository(tmp_path_factory) -> Study:
         corpus__source="published_folds",
         corpus__root=str(base / "corpus"),
         variants=["self_tva", "cross_tva"],
+        references=["prior_tva"],
         seeds=[1],
         model__hidden=6,
         train__protocol__patience=1,
@@ -49,7 +50,7 @@ def ran(output: str) -> list[str]:
 def test_everything_is_written(repository):
     scores = pd.read_csv(repository.folder / "metrics/scores.csv")
     assert scores[["variant", "fold", "seed"]].values.tolist() == [
-        [variant, fold, 1] for variant in ("self_tva", "cross_tva") for fold in range(1, 6)
+        [variant, fold, 1] for variant in ("self_tva", "cross_tva", "prior_tva") for fold in range(1, 6)
     ]
     for name in ("table1.md", "table2.md", "ttest.md"):
         assert "T+V+A" in (repository.folder / "metrics" / name).read_text() or name == "table2.md"
@@ -69,12 +70,12 @@ def test_a_second_repro_runs_nothing(repository):
 
 
 def test_from_nothing_the_same_bytes_come_out(repository):
-    for name in ("data", "runs", "metrics", "plots", ".work", ".dvc/cache"):
+    for name in ("data", "runs", "references", "metrics", "plots", ".work", ".dvc/cache"):
         shutil.rmtree(repository.folder / name)
     again = ran(repository.ok("dvc", "repro"))
     # Not split: its folds are the corpus's own, a file that DVC has again by then.
     prepared = {"plan", "corpus", "features@text", "features@video", "features@audio"}
-    scored = {"aggregate", "ttest", "confusion", "headline"}
+    scored = {"references", "aggregate", "ttest", "confusion", "headline"}
     assert set(again) == prepared | {"train@self_tva-1", "train@cross_tva-1"} | scored
     assert repository.ok("git", "status", "--porcelain") == ""
 

@@ -71,7 +71,8 @@ for plan_file in map(Path, sys.argv[1:]):
 def config(**changes) -> params.Params:
     """The committed params with all fusions on as many modalities as each takes, small, and some keys changed."""
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
-    parts = [(*fusion.partition("_"), "tva"[: own.at_most]) for fusion, own in variants.FUSIONS.items()]
+    trained = [(name, own) for name, own in variants.FUSIONS.items() if own.trained]
+    parts = [(*fusion.partition("_"), "tva"[: own.at_most]) for fusion, own in trained]
     names = ["_".join(filter(None, (base, letters, option))) for base, _, option, letters in parts]
     small = {"variants": names, "model__hidden": 6, "train__protocol__max_epochs": 1, "train__save_weights": True}
     return params.Params.model_validate(changed(document, small | changes))

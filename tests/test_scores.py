@@ -89,7 +89,7 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
 
 
 def test_optimism_is_how_much_better_the_development_part_looks():
-    keys = {"variant": ["v", "v"], "fold": [1, 2], "seed": [1, 1]}
+    keys = {"variant": ["self_v", "self_v"], "fold": [1, 2], "seed": [1, 1]}
     dev = pd.DataFrame(keys | {"accuracy": [0.9, 0.8], "brier_score": [0.1, 0.2]})
     test = pd.DataFrame(keys | {"accuracy": [0.6, 0.7], "brier_score": [0.3, 0.1]}).iloc[::-1]
     table = optimism.compare(dev, test, ["accuracy", "brier_score"]).set_index("metric")
@@ -98,7 +98,8 @@ def test_optimism_is_how_much_better_the_development_part_looks():
     assert table.loc["brier_score", "optimism"] == pytest.approx(0.05)
     page = optimism.as_markdown(table.reset_index(), "loss", "made up")
     assert "chosen by its development loss" in page
-    assert "| v | .850, .650: +20.0 ± 14.1 | .150, .200: +5.0 ± 21.2 |" in page
+    assert "References" not in page
+    assert "| Self V | .850, .650: +20.0 ± 14.1 | .150, .200: +5.0 ± 21.2 |" in page
 
 
 def study_scores() -> pd.DataFrame:

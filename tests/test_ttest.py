@@ -556,7 +556,7 @@ def test_small_studies_are_reported_and_drawn(folds, seeds, pairs, tmp_path):
     text = page(found)
     assert "nan" not in text
     assert table["bootstrap_low"].isna().all() == (seeds == 1 or not pairs)
-    assert ("no pair of variants" in text) == (not pairs)
+    assert ("no pair of models" in text) == (not pairs)
     figure = drawing.differences(table, settings, "made up")
     figure.draw_without_rendering()
     rows = ["Self T+V − Cross T+V"] if pairs else []

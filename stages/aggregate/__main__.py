@@ -11,7 +11,7 @@ METRICS_FOLDER = Path("metrics")
 def main() -> None:
     """Score every run of the study, then summarise them as the paper does."""
     config, meta = params.load(), corpus.read_meta()
-    study = config.variants, config.seeds, meta.classes
+    study = config.models, config.seeds, meta.classes
     test, dev = (predictions.read_study(*study, part=part) for part in ("test", "dev"))
     runs, developed = scores.run_scores(test, meta.classes, dev), scores.run_scores(dev, meta.classes, dev)
     runs = costs.with_costs(runs)

@@ -4,9 +4,8 @@ from itertools import product
 
 import pandas as pd
 
-from stages.common import tables
+from stages.common import tables, variants
 from stages.common.metrics import METRICS
-from stages.common.variants import label
 
 KEYS = ["variant", "fold", "seed"]
 CHOSEN_BY = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "loss": "loss"}
@@ -38,9 +37,9 @@ def compare(dev: pd.DataFrame, test: pd.DataFrame, metrics: list[str]) -> pd.Dat
 
 def as_markdown(table: pd.DataFrame, select: str, corpus: str) -> str:
     """A row a variant, a column a metric."""
-    rows = []
+    rows, has_references = [], not all(variants.parse(name).trained for name in table["variant"])
     for variant, own in table.groupby("variant", sort=False):
-        cells = {"Model": label(variant)}
+        cells = {"Model": variants.label(variant)}
         for row in own.itertuples():
             deviation = "" if pd.isna(row.std) else f" ± {100 * row.std:.1f}"
             cells[METRICS[row.metric].label] = (
@@ -49,7 +48,8 @@ def as_markdown(table: pd.DataFrame, select: str, corpus: str) -> str:
         rows.append(cells)
     return (
         f"# What choosing the epoch flatters\n\nCorpus: {corpus}. Each run's epoch was chosen by its development "
-        f"{CHOSEN_BY[select]} (`train.protocol.select`), so its development score is the best of many. Each cell: "
+        f"{CHOSEN_BY[select]} (`train.protocol.select`), so its development score is the best of many. "
+        f"{'References have no epochs of their own. ' if has_references else ''}Each cell: "
         "mean development score, mean test score: by how many points the former is better, ± standard deviation over "
         f"runs. Models are compared by their test scores alone.\n\n{tables.markdown(pd.DataFrame(rows))}"
     )

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from stages.common import extractors, fusion_settings, plan, variants, yaml_file
 from stages.common.errors import UserError, short
@@ -240,7 +240,7 @@ class Train(Section):
 
 
 class Headline(Section):
-    """The variant that `dvc metrics diff` compares."""
+    """The variant, one that is trained, that `dvc metrics diff` compares."""
 
     attention: str
     modalities: str
@@ -264,7 +264,7 @@ class Confusion(Section):
 
 
 class Compare(Section):
-    """The tests between variants (`docs/statistics.md`)."""
+    """The tests between models (`docs/statistics.md`)."""
 
     pairs: Literal["auto"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]] = "auto"
     """The family of comparisons, [a, b] each; auto: those that stages/common/variants.py names."""
@@ -289,6 +289,8 @@ class Params(Section):
     """All of `params.yaml`; defaults are the paper's values."""
 
     variants: Annotated[list[str], Field(min_length=1, max_length=1000)]
+    references: Annotated[list[str], Field(default_factory=list, max_length=1000)]
+    """Models that are compared with them but not trained: late_…, majority_… and prior_… (`stages/references`)."""
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=1000)]
     modalities: dict[str, Modality]
     """By name; their order is that of their letters in the variants' names."""
@@ -323,8 +325,9 @@ class Params(Section):
     @classmethod
     def _known_fusions(cls, sections: dict[str, dict]) -> dict[str, dict]:
         for fusion in sections:
-            if fusion not in variants.FUSIONS:
-                raise ValueError(f"keys must be fusions, {', '.join(variants.FUSIONS)}, but one is {short(fusion)}")
+            trained = [name for name, own in variants.FUSIONS.items() if own.trained]
+            if fusion not in trained:
+                raise ValueError(f"keys must be fusions, {', '.join(trained)}, but one is {short(fusion)}")
         return sections
 
     @field_validator("seeds")
@@ -333,22 +336,38 @@ class Params(Section):
         _distinct(seeds)
         return seeds
 
-    @field_validator("variants")
+    @field_validator("variants", "references")
     @classmethod
-    def _known_variants(cls, names: list[str]) -> list[str]:
+    def _known_models(cls, names: list[str], info: ValidationInfo) -> list[str]:
         for name in names:
-            variants.parse(name)
+            own = variants.parse(name)
+            if own.trained and info.field_name == "references":
+                raise ValueError(f"{name!r} must be a reference, but {own.fusion} is trained: it belongs in variants")
+            if not own.trained and info.field_name == "variants":
+                raise ValueError(f"{name!r} must be trained, but {own.fusion} is a reference: it belongs in references")
         _distinct(names)
         return names
 
     @model_validator(mode="after")
     def _modalities_known(self) -> "Params":
-        for name in self.variants:
+        for name in self.models:
             own = variants.parse(name).modalities
             if own != "".join(letter for letter in self.letters if letter in own):
                 raise ValueError(
-                    f"variants: {name!r} must name modalities by the letters of `modalities`, in their order "
-                    f"{self.letters!r}, but has {own!r}"
+                    f"{'variants' if name in self.variants else 'references'}: {name!r} must name modalities by the "
+                    f"letters of `modalities`, in their order {self.letters!r}, but has {own!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_trained(self) -> "Params":
+        for name in self.references:
+            parts = variants.parse(name).parts
+            missing = [part for part in parts if part not in self.variants]
+            if missing:
+                raise ValueError(
+                    f"references: {name!r} must have {', '.join(parts)} among variants, but {', '.join(missing)} "
+                    f"{'is' if len(missing) == 1 else 'are'} missing"
                 )
         return self
 
@@ -376,7 +395,7 @@ class Params(Section):
     def _headline_trained(self) -> "Params":
         if self.headline.variant not in self.variants:
             raise ValueError(
-                f"headline.attention and headline.modalities must name one of the study's variants, "
+                "headline.attention and headline.modalities must name one of the study's variants, "
                 f"but {self.headline.variant!r} is not among {', '.join(self.variants)}"
             )
         return self
@@ -396,14 +415,14 @@ class Params(Section):
         seen = set()
         for pair in self.pairs:
             for name in pair:
-                if name not in self.variants:
+                if name not in self.models:
                     raise ValueError(
-                        f"compare.pairs must name two of the study's variants each, but {short(name)} is not among "
-                        f"{', '.join(self.variants)}"
+                        f"compare.pairs must name two of the study's models each, but {short(name)} is not among "
+                        f"{', '.join(self.models)}"
                     )
             if frozenset(pair) in seen or pair[0] == pair[1]:
                 raise ValueError(
-                    f"compare.pairs must name each pair of two different variants once, but has [{', '.join(pair)}]"
+                    f"compare.pairs must name each pair of two different models once, but has [{', '.join(pair)}]"
                     + (" twice" if pair[0] != pair[1] else "")
                 )
             seen.add(frozenset(pair))
@@ -440,11 +459,14 @@ class Params(Section):
         return own
 
     @property
+    def models(self) -> list[str]:
+        """All that is scored, tested and drawn: the variants, then the references."""
+        return self.variants + self.references
+
+    @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The pairs (a, b) of variants to test."""
-        return (
-            variants.pairs(self.variants) if self.compare.pairs == "auto" else [(a, b) for a, b in self.compare.pairs]
-        )
+        """The pairs (a, b) of models to test."""
+        return variants.pairs(self.models) if self.compare.pairs == "auto" else [(a, b) for a, b in self.compare.pairs]
 
     @property
     def letters(self) -> str:

@@ -1,5 +1,6 @@
 """`runs/<variant>/seed<seed>/predictions.parquet`: the primary record, from which every score is computed.
 
+Those of references, which are not trained, lie in `references/` in the same way.
 `dev.parquet` beside it holds the same of the development parts, by the same weights: no score of a table is of those.
 A file's metadata hold a checksum of its table, so that a damaged file is not read as if it were what was predicted.
 """
@@ -17,7 +18,10 @@ from stages.common import corpus
 from stages.common.errors import UserError
 from stages.common.features import Features
 
-RUNS = Path("runs")
+RUNS, REFERENCES = Path("runs"), Path("references")
+UNTRAINED = ("late", "majority", "prior")
+"""The fusions whose models lie in `REFERENCES`. The registry says so too and is held against this, but not read here: a
+new fusion or another label changes no code that writes the outputs of trained variants."""
 FILES = {"test": "predictions.parquet", "dev": "dev.parquet"}
 """Part of the folds → the file of its predictions."""
 COLUMNS = ["fold", "utterance_id", "actual", "predicted"]
@@ -27,22 +31,27 @@ CHECKSUM = b"sha256"
 
 
 def folder(variant: str, seed: int) -> Path:
-    """Where a variant's and seed's outputs lie."""
-    return RUNS / variant / f"seed{seed}"
+    """Where a variant's or reference's outputs of a seed lie."""
+    root = REFERENCES if variant.partition("_")[0] in UNTRAINED else RUNS
+    return root / variant / f"seed{seed}"
 
 
-def table(features: Features, fold: int, rows: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+def table(
+    features: Features, fold: int, rows: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray | None = None
+) -> pd.DataFrame:
     """One fold's predictions for the utterances `rows`, from probabilities [rows, classes].
 
-    Columns: fold, utterance_id, actual, predicted and a probability for each class.
+    Columns: fold, utterance_id, actual, predicted and a probability for each class. `predicted`: [rows] numbers of
+    classes; None: the first of the most probable ones.
     """
     classes = features.meta.classes
+    predicted = probabilities.argmax(axis=1) if predicted is None else predicted
     names = np.array(classes)
     columns = {
         "fold": fold,
         "utterance_id": features.utterance_id[rows],
         "actual": names[features.label[rows]],
-        "predicted": names[probabilities.argmax(axis=1)],
+        "predicted": names[predicted],
     }
     columns |= {f"probability_{name}": probabilities[:, i] for i, name in enumerate(classes)}
     return pd.DataFrame(columns)
@@ -121,7 +130,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_study(variants: list[str], seeds: list[int], classes: list[str], part: str = "test") -> pd.DataFrame:
-    """The predictions of all seeds of some variants, whatever else lies in `runs/`; all are of the same utterances.
+    """The predictions of all seeds of some models, whatever else lies beside them; all are of the same utterances.
 
     `part`: test or dev, as for `read`.
 

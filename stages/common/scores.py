@@ -90,13 +90,21 @@ def sharpened(probabilities: np.ndarray, t: float | np.ndarray) -> np.ndarray:
     return special.softmax(np.log(np.maximum(probabilities, SMALLEST, dtype=np.float64)) / t, axis=-1)
 
 
+def confidence(probabilities: np.ndarray, predicted: np.ndarray, t: float) -> np.ndarray:
+    """What a model gives the classes `predicted` [N] that it answers: [N], of probabilities [N, C] at a temperature.
+
+    The highest of them, unless an answer is not the most probable class.
+    """
+    return np.take_along_axis(sharpened(probabilities, t), predicted[:, None].astype(np.intp), axis=1)[:, 0]
+
+
 def calibration_error(confidence: np.ndarray, right: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Expected calibration error over `BINS` bins of the same mass (Nixon et al., CVPR workshops 2019): the mean
     over utterances of |confidence - share of right answers| of their bin.
 
     Parameters
     ----------
-    confidence, right: [N], the highest probability of an utterance and whether it is of the right class.
+    confidence, right: [N], `confidence` of an utterance's answer and whether it is right.
     times: [D, N], how often each utterance counts in each of D draws. Returns [D]; NaN for a draw of no utterance.
     """
     order = np.argsort(confidence, kind="stable")
@@ -127,8 +135,8 @@ def scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | No
         if dev is not None:
             own, _, of_dev = _arrays(dev, classes)
             t = temperature(of_dev, own)
-        confidence, once = sharpened(probabilities, t).max(axis=1), np.ones((1, len(actual)), np.float32)
-        found["calibration_error"] = calibration_error(confidence, actual == predicted, once)[0]
+        sure, once = confidence(probabilities, predicted, t), np.ones((1, len(actual)), np.float32)
+        found["calibration_error"] = calibration_error(sure, actual == predicted, once)[0]
         for name in ("negative_log_likelihood", "brier_score"):
             found[name] = weights(name, actual) @ values(name, actual, predicted, probabilities)
     own = {name: float(found[name]) for name in metrics.METRICS if name in found}

@@ -2,14 +2,15 @@
 
 A variant is a fusion mechanism on some modalities, named `<fusion>_<modalities>` with an option of the fusion at
 the end: `cross_tv`, `self_tva_nosp`. A new mechanism is one file, `stages/train/fusions/<name>.py`, and one entry here,
-at the end of `FUSIONS`: by default its colour and marker follow from its place.
+at the end of `FUSIONS`: by default its colour and marker follow from its place. References are named alike, but are not
+trained: `stages/references` makes them.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stages.common import fusion_settings
+from stages.common import fusion_settings, predictions
 from stages.common.errors import UserError, short
 
 COLOURS = ("#cc78bc", "#029e73", "#d55e00", "#949494")
@@ -27,8 +28,6 @@ class Fusion:
     """The fewest modalities that it is defined for."""
     at_most: int | None = None
     """The most; None: any number."""
-    trained: bool = True
-    """Whether it is trained; if not, its predictions follow from other models' or from the classes alone."""
     table: int = 1
     """The table of the paper in which it stands; those of Table 1 are in Table 2 too."""
     against: tuple[str, ...] = ()
@@ -37,6 +36,10 @@ class Fusion:
     """Its colour in every figure, #rrggbb, told apart from the others' by all kinds of colour vision."""
     marker: str | None = None
     """Its marker in every figure, one of matplotlib's letters."""
+    trained: bool = True
+    """Whether it has weights; if not, it is a reference that `stages/references` makes."""
+    parts: str | None = None
+    """Of a reference: the fusion whose variants on single modalities it is made of; None: of none."""
 
 
 FUSIONS = {
@@ -60,6 +63,9 @@ FUSIONS = {
     "lmf": Fusion(label="LMF", against=("self", "cross")),
     "intermediate": Fusion(label="Intermediate", against=("self", "cross")),
     "bottleneck": Fusion(label="Bottleneck", against=("self", "cross")),
+    "late": Fusion(label="Late", against=("self", "cross"), trained=False, parts="self"),
+    "majority": Fusion(label="Majority", at_least=1, against=("self",), trained=False),
+    "prior": Fusion(label="Prior", at_least=1, against=("self",), trained=False),
 }
 
 
@@ -77,6 +83,17 @@ class Variant:
     def label(self) -> str:
         """As people read it: `Cross T+V+A`."""
         return f"{FUSIONS[self.fusion].label} {combination_label(self.modalities)}"
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is trained, or a reference."""
+        return FUSIONS[self.fusion].trained
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the variants that a reference is made of, one a modality; none of other variants."""
+        fusion = FUSIONS[self.fusion].parts
+        return [f"{fusion}_{letter}" for letter in self.modalities] if fusion else []
 
 
 def pairs(names: list[str]) -> list[tuple[str, str]]:
@@ -149,8 +166,9 @@ def check() -> None:
     Raises
     ------
     UserError
-        If a name breaks the rule for names, a label stands twice, a fusion in `against` is not there, or a fusion's
-        file is missing or does not define its `build` (`fusion_settings.model`).
+        If a name breaks the rule for names, a label stands twice, a fusion in `against` is not there, `trained` is
+        not as `predictions.UNTRAINED` has it, or the file of one that is trained is missing or does not define its
+        `build` (`fusion_settings.model`).
     """
     labels = [fusion.label for fusion in FUSIONS.values()]
     for name, fusion in FUSIONS.items():
@@ -164,4 +182,10 @@ def check() -> None:
             raise UserError(
                 f"{place}: against must be a tuple of other fusions of {', '.join(FUSIONS)}, but is {fusion.against!r}"
             )
-        fusion_settings.model(name)
+        if fusion.trained == (name in predictions.UNTRAINED):
+            raise UserError(
+                f"{place}: trained must be False for those of UNTRAINED in stages/common/predictions.py, "
+                f"{', '.join(predictions.UNTRAINED)}, and True for others, but is {fusion.trained}"
+            )
+        if fusion.trained:
+            fusion_settings.model(name)

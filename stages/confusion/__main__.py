@@ -17,7 +17,7 @@ PLOTS = Path("plots")
 def main() -> None:
     """Draw every self/cross pair of the study: all folds and seeds, and `confusion.fold` alone."""
     config, meta = params.load(), corpus.read_meta()
-    table, fold = predictions.read_study(config.variants, config.seeds, meta.classes), config.confusion.fold
+    table, fold = predictions.read_study(config.models, config.seeds, meta.classes), config.confusion.fold
     folds = sorted(set(table["fold"]))
     if fold not in folds:
         raise UserError(f"confusion.fold must be one of the folds {folds}, but is {fold}")
@@ -26,7 +26,7 @@ def main() -> None:
     with files.replacing(PLOTS / "confusion") as folder, ProcessPoolExecutor() as pool:
         folder.mkdir()
         drawings = []
-        for stem, names in groups(config.variants).items():
+        for stem, names in groups(config.models).items():
             rows = table[table["variant"].isin(names)]
             drawn = {
                 stem: (rows, everything),
@@ -37,7 +37,7 @@ def main() -> None:
                 drawings.append(pool.submit(_draw, matrices, meta.classes, title, folder / f"{name}.png"))
         for done in drawings:
             done.result()
-    combinations = variants.combinations(config.variants, config.letters)
+    combinations = variants.combinations(config.models, config.letters)
     drawn = drawing.recalls(recalls(table, meta.classes), meta.classes, combinations, everything)
     figures.save(drawn, PLOTS / "recall.png")
 

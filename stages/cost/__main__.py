@@ -43,7 +43,16 @@ def run_seconds(config: params.Params) -> pd.DataFrame:
                 for fold, own in work.times(seed).items()
                 if own
             ]
-    return pd.DataFrame(found, columns=["variant", "seed", "fold", "seconds"])
+    trained = pd.DataFrame(found, columns=["variant", "seed", "fold", "seconds"])
+    return pd.concat([trained, *(_of_parts(reference, trained) for reference in config.references)])
+
+
+def _of_parts(reference: str, trained: pd.DataFrame) -> pd.DataFrame:
+    """The seconds of the runs of a reference whose parts were trained: all of theirs."""
+    parts = variants.parse(reference).parts
+    runs = trained[trained["variant"].isin(parts)].groupby(["seed", "fold"])["seconds"].agg(["sum", "size"])
+    runs = runs[runs["size"] == len(parts)].rename(columns={"sum": "seconds"}).reset_index()
+    return runs.assign(variant=reference)[list(trained)]
 
 
 def summarise(runs: pd.DataFrame, metrics: list[str], config: params.Params) -> pd.DataFrame:

@@ -64,9 +64,9 @@ class Answers:
         return scores.values(score, self.actual[rows], self.predicted[v][:, rows], probabilities)
 
     def confidence(self, v: int, s: int, k: int) -> np.ndarray:
-        """The highest probability of each of a fold's utterances, by one run, at the run's temperature."""
-        t = 1.0 if self.temperatures is None else self.temperatures[v, s, k]
-        return scores.sharpened(self.probabilities[v, s, self.bounds[k]], t).max(axis=-1)
+        """The probability of the answer to each of a fold's utterances, by one run, at the run's temperature."""
+        t, own = 1.0 if self.temperatures is None else self.temperatures[v, s, k], self.bounds[k]
+        return scores.confidence(self.probabilities[v, s, own], self.predicted[v, s, own], t)
 
     def run_scores(self, names: list[str]) -> dict[str, np.ndarray]:
         """Metric and `recall_<class>` → scores [V, S, K]; NaN for a class that a fold does not test."""

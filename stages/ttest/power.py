@@ -251,9 +251,9 @@ def main() -> None:
     options, own = arguments(), read()
     pairs = [tuple(pair) for pair in options.pair or own.config.pairs]
     for name in sorted({name for pair in pairs for name in pair} - set(own.answers.variants)):
-        raise UserError(f"--pair must name two variants of the study, but {name!r} is none of them")
+        raise UserError(f"--pair must name two models of the study, but {name!r} is none of them")
     if not pairs:
-        raise UserError("the study has no pair of variants to compare: see compare.pairs in params.yaml")
+        raise UserError("the study has no pair of models to compare: see compare.pairs in params.yaml")
     if own.design.repeats > 1:
         raise UserError("power follows the components test, which is for split.repeats of 1, but there are more")
     found = Differences(own.answers, options.metric, own.design.numbers(own.answers.utterance_id))
@@ -278,7 +278,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         nargs=2,
         action="append",
         metavar=("A", "B"),
-        help="two variants; may be repeated; default: all of compare.pairs",
+        help="two models; may be repeated; default: all of compare.pairs",
     )
     sums = [name for name, metric in METRICS.items() if metric.is_sum]
     parser.add_argument("--metric", choices=sums, default="accuracy")

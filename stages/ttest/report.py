@@ -44,7 +44,7 @@ def foremost(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, design: Design, ranks: pd.DataFrame) -> str:
     """The whole page; `ranks`: a row a model, a column a metric, the probability of being the best."""
     if table.empty:
-        return "# Which fusion is better?\n\nThe study has no pair of variants to compare: see `compare.pairs`.\n"
+        return "# Which fusion is better?\n\nThe study has no pair of models to compare: see `compare.pairs`.\n"
     pairs, tested = table.groupby(["a", "b"]).ngroups, _tested(table)
     table = foremost(table, settings.metrics[0])
     shown = f" {MOST} pairs, of the models that are best on the first metric, stand here; all are in ttest.csv."

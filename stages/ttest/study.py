@@ -22,7 +22,7 @@ class Study(NamedTuple):
 
 
 def read() -> Study:
-    """Read params.yaml, data/ and runs/.
+    """Read params.yaml, data/, runs/ and references/.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def read() -> Study:
     """
     config, meta = params.load(), corpus.read_meta()
     folds, utterances = corpus.read_folds(), corpus.read_utterances()
-    study = config.variants, config.seeds, meta.classes
+    study = config.models, config.seeds, meta.classes
     dev = predictions.read_study(*study, part="dev") if "calibration_error" in config.compare.metrics else None
     found = answers.arrange(predictions.read_study(*study), meta.classes, dev)
     check_tested(found, folds, set(utterances["utterance_id"]))

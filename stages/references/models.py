@@ -1,0 +1,76 @@
+"""The references: what each answers to the utterances of a part of the folds, dev or test.
+
+Each returns a table as `predictions.table` has it, in the order of the trained variants' tables.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from stages.common import corpus, predictions
+from stages.common.features import Features, fold_rows
+
+
+def late(parts: list[str], seed: int, classes: list[str], part: str) -> pd.DataFrame:
+    """Late fusion: the mean of the probabilities of some variants' runs of the same fold and seed,
+
+        p(c) = (1 / M) sum_m p_m(c),
+
+    the sum rule of Kittler et al., "On combining classifiers", TPAMI 1998, Section 2.2, which answers the first of the
+    most probable classes.
+
+    Raises
+    ------
+    UserError
+        If the predictions of a variant are missing or damaged, or not of the same utterances.
+    """
+    every = predictions.read_study(parts, [seed], classes, part)
+    names = [f"probability_{name}" for name in classes]
+    own = every[names].to_numpy().reshape(len(parts), -1, len(classes))  # (M, utterances, C)
+    mean = own.mean(axis=0, dtype=np.float64).astype(np.float32)
+    table = every.loc[: len(mean) - 1, ["fold", "utterance_id", "actual"]]
+    table["predicted"] = np.array(classes)[mean.argmax(axis=1)]
+    return table.join(pd.DataFrame(mean, columns=names))
+
+
+def majority(features: Features, folds: pd.DataFrame, part: str) -> pd.DataFrame:
+    """The most frequent class of each fold's training part, the first of equals.
+
+    Its probabilities are the classes' shares of the training part, as those of `strategy="prior"` in scikit-learn's
+    `DummyClassifier`: the best that are the same for all utterances. A probability of 1 for that class
+    (`strategy="most_frequent"`) would make the negative log-likelihood one of `scores.SMALLEST` alone.
+    """
+    tables = [
+        predictions.table(features, fold, rows[part], _same(shares, len(rows[part])))
+        for fold, rows, shares in _folds(features, folds)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def prior(features: Features, folds: pd.DataFrame, part: str, seed: int) -> pd.DataFrame:
+    """A class that is drawn for each utterance by the classes' shares of its fold's training part: chance.
+
+    As `strategy="stratified"` in scikit-learn's `DummyClassifier`, but its probabilities are the shares that it draws
+    by, not 1 for what was drawn. So it has the negative log-likelihood and the Brier score of `majority`, and its
+    answers are often not the most probable class.
+    """
+    tables = []
+    for fold, rows, shares in _folds(features, folds):
+        rng = np.random.default_rng(np.random.SeedSequence([seed, fold, corpus.PARTS.index(part)]))
+        drawn = rng.choice(len(shares), size=len(rows[part]), p=shares)
+        tables.append(predictions.table(features, fold, rows[part], _same(shares, len(drawn)), drawn))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _folds(features: Features, folds: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray], np.ndarray]]:
+    """Each fold's number, rows by part, and the classes' shares [C] of its training part."""
+    for fold in corpus.numbers(folds):
+        rows = fold_rows(features, folds, fold)
+        counts = np.bincount(features.label[rows["train"]], minlength=len(features.meta.classes))
+        yield fold, rows, counts / counts.sum()
+
+
+def _same(shares: np.ndarray, count: int) -> np.ndarray:
+    """Probabilities [count, C], the same for each utterance."""
+    return np.tile(shares.astype(np.float32), (count, 1))
