@@ -248,6 +248,9 @@ def test_they_are_models_like_any_other(study, monkeypatch, capsys):
     tested = read("late_tva", 2).query("fold == 1")
     row = runs.query("variant == 'late_tva' and fold == 1 and seed == 2").iloc[0]
     assert row["accuracy"] == (tested["actual"] == tested["predicted"]).mean()
+    errors = runs.groupby("variant")["calibration_error"].mean()
+    compared = pd.read_csv("metrics/ttest.csv").query("score == 'calibration_error' and b == 'prior_tva'").iloc[0]
+    assert compared[["mean_a", "mean_b"]].to_list() == pytest.approx([errors["majority_tva"], errors["prior_tva"]])
     table = Path("metrics/table1.md").read_text()
     assert all(f": {name} |" in table for name in ("Self", "Late", "Majority", "Prior"))
     assert all(f"| {name} |" in Path("metrics/table2.md").read_text() for name in ("Late", "Majority", "Prior"))
