@@ -251,9 +251,9 @@ def test_they_are_models_like_any_other(study, monkeypatch, capsys):
     errors = runs.groupby("variant")["calibration_error"].mean()
     compared = pd.read_csv("metrics/ttest.csv").query("score == 'calibration_error' and b == 'prior_tva'").iloc[0]
     assert compared[["mean_a", "mean_b"]].to_list() == pytest.approx([errors["majority_tva"], errors["prior_tva"]])
-    table = Path("metrics/table1.md").read_text()
-    assert all(f": {name} |" in table for name in ("Self", "Late", "Majority", "Prior"))
-    assert all(f"| {name} |" in Path("metrics/table2.md").read_text() for name in ("Late", "Majority", "Prior"))
+    for number in (1, 2):
+        table = Path(f"metrics/table{number}.md").read_text()
+        assert all(f"| {name} |" in table for name in ("Late", "Majority", "Prior"))
     assert list(pd.read_csv("metrics/ranks.csv")["variant"]) == everything
     optimism = Path("metrics/optimism.md").read_text()
     assert "Late T+V+A" in optimism
