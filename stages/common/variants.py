@@ -24,6 +24,8 @@ class Fusion:
 
     label: str
     """Its name in tables and figures."""
+    source: str = ""
+    """Where it comes from, or what it is, in a few words; its file says all."""
     at_least: int = 2
     """The fewest modalities that it is defined for."""
     at_most: int | None = None
@@ -43,29 +45,66 @@ class Fusion:
 
 
 FUSIONS = {
-    "cross": Fusion(label="Cross", colour="#de8f05", marker="s"),
-    "self": Fusion(label="Self", at_least=1, against=("cross",), colour="#0173b2", marker="o"),
-    "cross_nosp": Fusion(label="Cross-noSP", table=2, against=("cross",), colour="#ca9161", marker="^"),
-    "self_nosp": Fusion(label="Self-noSP", table=2, against=("cross_nosp", "self"), colour="#56b4e9", marker="v"),
-    "crossself": Fusion(label="Cross+Self", table=2, against=("self", "cross"), colour="#000000", marker="D"),
-    "concat": Fusion(label="Concat", against=("self", "cross")),
-    "gate": Fusion(label="Gate", against=("self", "cross")),
-    "mdre": Fusion(label="MDRE", against=("self", "cross")),
-    "mha": Fusion(label="MHA", at_most=2, against=("self", "cross")),
-    "amh": Fusion(label="AMH", at_least=3, at_most=3, against=("self", "cross")),
-    "cfn_sr": Fusion(label="CFN-SR", at_most=2, against=("self", "cross")),
-    "dca": Fusion(label="DCA", against=("self", "cross")),
-    "self2": Fusion(label="Self ×2", against=("self", "cross")),
-    "cross_half": Fusion(label="Cross-shared", against=("self", "cross")),
-    "mcsan": Fusion(label="MCSAN", against=("self", "cross")),
-    "mult": Fusion(label="MulT", against=("self", "cross")),
-    "transformer": Fusion(label="Transformer", against=("self", "cross")),
-    "lmf": Fusion(label="LMF", against=("self", "cross")),
-    "intermediate": Fusion(label="Intermediate", against=("self", "cross")),
-    "bottleneck": Fusion(label="Bottleneck", against=("self", "cross")),
-    "late": Fusion(label="Late", against=("self", "cross"), trained=False, parts="self"),
-    "majority": Fusion(label="Majority", at_least=1, against=("self",), trained=False),
-    "prior": Fusion(label="Prior", at_least=1, against=("self",), trained=False),
+    "cross": Fusion(label="Cross", source="Rajan et al., ICASSP 2022", colour="#de8f05", marker="s"),
+    "self": Fusion(
+        label="Self", source="Rajan et al., ICASSP 2022", at_least=1, against=("cross",), colour="#0173b2", marker="o"
+    ),
+    "cross_nosp": Fusion(
+        label="Cross-noSP",
+        source="Rajan et al., ICASSP 2022",
+        table=2,
+        against=("cross",),
+        colour="#ca9161",
+        marker="^",
+    ),
+    "self_nosp": Fusion(
+        label="Self-noSP",
+        source="Rajan et al., ICASSP 2022",
+        table=2,
+        against=("cross_nosp", "self"),
+        colour="#56b4e9",
+        marker="v",
+    ),
+    "crossself": Fusion(
+        label="Cross+Self",
+        source="Rajan et al., ICASSP 2022",
+        table=2,
+        against=("self", "cross"),
+        colour="#000000",
+        marker="D",
+    ),
+    "concat": Fusion(label="Concat", source="the means, joined: no attention", against=("self", "cross")),
+    "gate": Fusion(label="Gate", source="Lian et al. (MERBench), arXiv:2401.03429, 2024", against=("self", "cross")),
+    "mdre": Fusion(label="MDRE", source="Yoon et al., SLT 2018", against=("self", "cross")),
+    "mha": Fusion(label="MHA", source="Yoon et al., ICASSP 2019", at_most=2, against=("self", "cross")),
+    "amh": Fusion(label="AMH", source="Yoon et al., ICASSP 2020", at_least=3, at_most=3, against=("self", "cross")),
+    "cfn_sr": Fusion(label="CFN-SR", source="Fu et al., arXiv:2111.02172, 2021", at_most=2, against=("self", "cross")),
+    "dca": Fusion(label="DCA", source="Praveen and Alam, ICME 2024", against=("self", "cross")),
+    "self2": Fusion(label="Self ×2", source="control: self with cross's parameters", against=("self", "cross")),
+    "cross_half": Fusion(
+        label="Cross-shared", source="control: cross with self's parameters", against=("self", "cross")
+    ),
+    "mcsan": Fusion(label="MCSAN", source="Sun et al., ICASSP 2021", against=("self", "cross")),
+    "mult": Fusion(label="MulT", source="Tsai et al., ACL 2019", against=("self", "cross")),
+    "transformer": Fusion(
+        label="Transformer", source="one layer over the steps of all modalities", against=("self", "cross")
+    ),
+    "lmf": Fusion(label="LMF", source="Liu et al., ACL 2018", against=("self", "cross")),
+    "intermediate": Fusion(label="Intermediate", source="Chumachenko et al., ICPR 2022", against=("self", "cross")),
+    "bottleneck": Fusion(label="Bottleneck", source="Nagrani et al., NeurIPS 2021", against=("self", "cross")),
+    "late": Fusion(
+        label="Late",
+        source="mean of the probabilities of self on each modality",
+        against=("self", "cross"),
+        trained=False,
+        parts="self",
+    ),
+    "majority": Fusion(
+        label="Majority", source="the most frequent class", at_least=1, against=("self",), trained=False
+    ),
+    "prior": Fusion(
+        label="Prior", source="a class drawn by the shares of the classes", at_least=1, against=("self",), trained=False
+    ),
 }
 
 
@@ -101,11 +140,16 @@ def pairs(names: list[str]) -> list[tuple[str, str]]:
     found = []
     for a in map(parse, names):
         for fusion in FUSIONS[a.fusion].against:
-            base, _, option = fusion.partition("_")
-            b = "_".join(filter(None, (base, a.modalities, option)))
+            b = named(fusion, a.modalities)
             if b in names:
                 found.append((a.name, b))
     return found
+
+
+def named(fusion: str, modalities: str) -> str:
+    """The name of a fusion's variant: `cross_nosp` and `tva` are `cross_tva_nosp`."""
+    base, _, option = fusion.partition("_")
+    return "_".join(filter(None, (base, modalities, option)))
 
 
 def look(fusion: str) -> tuple[str, str]:

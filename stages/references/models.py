@@ -26,10 +26,15 @@ def late(parts: list[str], seed: int, classes: list[str], part: str) -> pd.DataF
         If the predictions of a variant are missing or damaged, or not of the same utterances.
     """
     every = predictions.read_study(parts, [seed], classes, part)
+    own = [every[every["variant"] == name].reset_index(drop=True) for name in parts]
+    return averaged(own, classes)
+
+
+def averaged(parts: list[pd.DataFrame], classes: list[str]) -> pd.DataFrame:
+    """The mean of some models' probabilities, as a table; theirs are of the same utterances in the same order."""
     names = [f"probability_{name}" for name in classes]
-    own = every[names].to_numpy().reshape(len(parts), -1, len(classes))  # (M, utterances, C)
-    mean = own.mean(axis=0, dtype=np.float64).astype(np.float32)
-    table = every.loc[: len(mean) - 1, ["fold", "utterance_id", "actual"]]
+    mean = np.mean([own[names].to_numpy() for own in parts], axis=0, dtype=np.float64).astype(np.float32)
+    table = parts[0][["fold", "utterance_id", "actual"]].copy()
     table["predicted"] = np.array(classes)[mean.argmax(axis=1)]
     return table.join(pd.DataFrame(mean, columns=names))
 
