@@ -123,6 +123,7 @@ def test_the_bytes_do_not_depend_on_what_is_trained_beside(workers, together, tr
     assert "found in .work/" not in said
     assert trained.outputs("cross_tva", 1) == before
     assert list(before) == [
+        "cost.json",
         "curves.csv",
         "dev.parquet",
         *(f"fold{i}.safetensors" for i in range(1, 6)),
