@@ -285,6 +285,31 @@ class Compare(Section):
         return names
 
 
+class Evaluate(Section):
+    """How trained variants are scored under changed inputs, from their weights (`docs/evaluations.md`)."""
+
+    emap: bool = False
+    """Whether to score each variant without interactions between its modalities: EMAP."""
+    partners: Annotated[int, Field(ge=2, le=10**4)] = 50
+    """Of the other modalities, how many an utterance's modality is combined with; where there are fewer, with all."""
+    missing: bool = False
+    """Whether to score each variant with each modality left out, and with noise."""
+    noise: list[Annotated[float, Field(gt=0, le=10**6)]] = Field(default_factory=lambda: [0.5, 1.0, 2.0])
+    """Sizes of the noise, in standard deviations of a feature in the fold's training part."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether any evaluation is."""
+        return self.emap or self.missing
+
+    @field_validator("noise")
+    @classmethod
+    def _rising(cls, sizes: list[float]) -> list[float]:
+        if sizes != sorted(set(sizes)):
+            raise ValueError(f"must rise, but is {short(sizes)}")
+        return sizes
+
+
 class Params(Section):
     """All of `params.yaml`; defaults are the paper's values."""
 
@@ -303,6 +328,7 @@ class Params(Section):
     headline: Headline
     compare: Compare
     confusion: Confusion
+    evaluate: Evaluate = Evaluate()
 
     @field_validator("modalities")
     @classmethod
@@ -426,6 +452,13 @@ class Params(Section):
                     + (" twice" if pair[0] != pair[1] else "")
                 )
             seen.add(frozenset(pair))
+        return self
+
+    @model_validator(mode="after")
+    def _weights_kept(self) -> "Params":
+        asked = [name for name in ("emap", "missing") if getattr(self.evaluate, name)]
+        if asked and not self.train.save_weights:
+            raise ValueError(f"train.save_weights must be true when evaluate.{asked[0]} is true, but is false")
         return self
 
     @model_validator(mode="after")

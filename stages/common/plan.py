@@ -59,6 +59,8 @@ class Sizes(Section):
     """Neurons of the first fully connected layer."""
     padding: Literal["attend", "mask"] = "attend"
     """Whether recurrences and attention run over padding, as in the paper, or not."""
+    modality_dropout: Probability = 0.0
+    """Probability with which training leaves out a modality of an utterance, never all of its modalities."""
 
 
 class Protocol(Section):

@@ -1,7 +1,7 @@
 """Batches of utterances, cut from the memory-mapped features."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -71,6 +71,22 @@ class Batches:
             real=torch.from_numpy(np.arange(self.padded) < counts[:, None]).to(self.device, self.dtype),
         )
 
+    def without(self, batch: Batch, left_out: Tensor) -> Batch:
+        """The batch with some sequences left out, as if the corpus had not that modality of the utterance.
+
+        Such a sequence is empty: the model meets padding alone. `left_out` [R, M, B]: which, in the order of the
+        modalities.
+        """
+        sequences = {}
+        for name, gone in zip(self.modalities, left_out.unbind(1), strict=True):
+            values, lengths = batch.sequences[name]
+            there = ~gone[:, None, :, None]  # (R, 1, B, 1)
+            if name in self.padding_has_vector and self.padding_is_data:
+                sequences[name] = torch.where(there, values, self.vectors[name][0]), lengths
+            else:
+                sequences[name] = torch.where(there, values, 0), lengths.masked_fill(gone, 0)
+        return replace(batch, sequences=sequences)
+
     def _sequences(
         self, modality: str, rows: list[np.ndarray], scalers: list[dict[str, Scaler]]
     ) -> tuple[Tensor, Tensor]:
@@ -121,7 +137,14 @@ def scalers(features: Features, modalities: list[Modality], rows: np.ndarray) ->
 
 
 def scaler(frames: Ragged, rows: np.ndarray) -> Scaler:
-    """Mean and standard deviation (1 where it is 0) of each feature over all valid frames of the utterances `rows`.
+    """Mean and standard deviation (1 where it is 0) of each feature over all valid frames of the utterances `rows`."""
+    mean, deviation = moments(frames, rows)
+    deviation[deviation == 0] = 1
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def moments(frames: Ragged, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature over all valid frames of the utterances `rows`.
 
     Computed in float64, a bounded number of frames at a time.
     """
@@ -133,9 +156,7 @@ def scaler(frames: Ragged, rows: np.ndarray) -> Scaler:
         mean += chunk.sum(axis=0, dtype=np.float64) / max(1, count)
     for chunk in _chunks(frames, rows):
         squares += ((chunk - mean) ** 2).sum(axis=0)
-    deviation = np.sqrt(squares / max(1, count))
-    deviation[deviation == 0] = 1
-    return mean.astype(np.float32), deviation.astype(np.float32)
+    return mean, np.sqrt(squares / max(1, count))
 
 
 def _chunks(frames: Ragged, rows: np.ndarray) -> Iterator[np.ndarray]:

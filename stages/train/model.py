@@ -71,13 +71,14 @@ class Model(nn.Module):
 
     def forward(self, sequences: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
         """`sequences`: modality → values [R, T, B, F], zero beyond their lengths, and lengths [R, B]."""
-        return self.classifier(self.fusion(self._encodings(sequences)))
+        return self.classifier(self.fusion(self.encodings(sequences)))
 
     def shares(self, sequences: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """What the fusion's gate lets through, name → share [R, B]; nothing where it has no `shares`."""
-        return self.fusion.shares(self._encodings(sequences)) if hasattr(self.fusion, "shares") else {}
+        return self.fusion.shares(self.encodings(sequences)) if hasattr(self.fusion, "shares") else {}
 
-    def _encodings(self, sequences: dict[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor | None]]:
+    def encodings(self, sequences: dict[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Modality → encoding [R, B, T', D] and how many of its positions hold data [R, B], None: all."""
         return {name: getattr(self, f"encoder_{name}")(*sequences[name]) for name in self.modalities}
 
 

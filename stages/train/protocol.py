@@ -187,6 +187,8 @@ class Runs:
         totals = torch.zeros(len(orders), dtype=torch.float64, device=self.device)
         for active, batch in self._batches(self.running, orders):
             runs = [self.running[i] for i in active]
+            if self.plan.model.modality_dropout:
+                batch = self.batches.without(batch, self._left_out(runs))
             state = self.state if len(runs) == len(self.running) else self.state[active]
             network = self.stack.use(state.parameters, tuple(run.generator for run in runs))
             losses = self._losses(network, batch)  # (R, B)
@@ -199,6 +201,16 @@ class Runs:
             if state is not self.state:
                 self.state[active] = state
         return [total / len(order) for total, order in zip(totals.tolist(), orders, strict=True)]
+
+    def _left_out(self, runs: list[RunState]) -> Tensor:
+        """Draw which modalities of a batch's utterances are left out: [R, M, B].
+
+        Each with probability p = `model.modality_dropout`, but the one of an utterance's M with the highest draw stays:
+        so a modality is left out with probability p - p^M / M.
+        """
+        shape = len(self.plan.names), self.batches.padded
+        draws = torch.stack([torch.rand(shape, generator=run.generator, device=self.device) for run in runs])
+        return (draws < self.plan.model.modality_dropout) & (draws < draws.amax(1, keepdim=True))
 
     def _losses(self, network: model.Model, batch: Batch) -> Tensor:
         """Each utterance's cross-entropy [R, B], 0 for padding."""

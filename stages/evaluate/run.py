@@ -1,0 +1,104 @@
+"""One variant with one seed, evaluated on all its folds."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from stages.common import corpus, features, plan, predictions, scores
+from stages.common.errors import UserError
+from stages.common.features import Features
+from stages.common.params import Evaluate
+from stages.common.records import RunId
+from stages.evaluate import additive, changes
+from stages.evaluate.found import Evaluated
+from stages.evaluate.trained import TrainedRun, weights_path
+
+DIFFERENT = 0.05
+"""By how much a probability may differ from the run's own, which another processor or precision may have computed."""
+
+
+def evaluate(variant: str, seed: int, asked: Evaluate, metrics: list[str]) -> Evaluated:
+    """Evaluate the runs of one variant and seed.
+
+    Raises
+    ------
+    UserError
+        If weights are missing or damaged, or not those of the run's predictions.
+    """
+    own, folds = plan.read(variant), corpus.read_folds()
+    data = features.read(own.names)
+    answered = predictions.read(variant, seed, data.meta.classes)
+    interact = asked.emap and len(own.names) > 1
+    emap, halves, changed = [], [], []
+    for fold in corpus.numbers(folds):
+        run_id, rows = RunId(seed, fold), features.fold_rows(data, folds, fold)
+        run = TrainedRun(own, data, rows, weights_path(variant, run_id))
+        whole = run.logits()
+        _check_same(whole, answered[answered["fold"] == fold], weights_path(variant, run_id))
+        if interact:
+            table, half = _emap(run, run_id, asked.partners, metrics)
+            emap.append(table)
+            halves.append({"fold": fold} | half)
+        if asked.missing:
+            changed += [{"fold": fold} | row for row in _changed(run, run_id, whole, asked.noise, metrics)]
+    return Evaluated(
+        variant=variant,
+        seed=seed,
+        emap=pd.concat(emap, ignore_index=True) if interact else None,
+        halves=pd.DataFrame(halves) if interact else None,
+        changed=pd.DataFrame(changed) if asked.missing else None,
+    )
+
+
+def _check_same(logits: np.ndarray, answered: pd.DataFrame, weights: Path) -> None:
+    """Raise a UserError if the weights do not give the run's own predictions."""
+    expected = answered[[name for name in answered if name.startswith("probability_")]].to_numpy()
+    if len(expected) != len(logits) or not np.abs(softmax(logits, axis=1) - expected).max() <= DIFFERENT:
+        raise UserError(
+            f"{weights} must hold the weights that gave the predictions beside it, but gives others: remove "
+            f"{weights.parent}, then run dvc repro"
+        )
+
+
+def _emap(run: TrainedRun, run_id: RunId, partners: int, metrics: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
+    """EMAP's predictions, and for each metric half the difference of the scores by each half of the partners.
+
+    The halves' scores differ by twice what the mean of both errs, in the mean of squares; 0 if all partners are taken.
+    """
+    count = len(run.rows["test"])
+    rng = np.random.default_rng([*run_id, *b"partners"])
+    chosen = additive.choose(count, len(run.plan.names), partners, rng)
+    logits = additive.crossed(run.combined(), count, chosen)
+    table = _table(run, run_id, additive.project(logits, chosen))
+    if additive.takes_all(count, chosen):
+        return table, dict.fromkeys(metrics, 0.0)
+    one, other = (
+        _scores(_table(run, run_id, additive.project(logits[:, :, half::2], chosen[half::2])), run.features, metrics)
+        for half in (0, 1)
+    )
+    return table, {name: (one[name] - other[name]) / 2 for name in metrics}
+
+
+def _changed(
+    run: TrainedRun, run_id: RunId, whole: np.ndarray, sizes: list[float], metrics: list[str]
+) -> list[dict[str, str | float]]:
+    """The scores of one fold under each condition."""
+    rows = []
+    for condition in changes.conditions(run.plan.names, sizes):
+        change = changes.change(run, run_id, condition)
+        logits = run.logits(change) if change else whole
+        rows.append(vars(condition) | _scores(_table(run, run_id, logits), run.features, metrics))
+    return rows
+
+
+def _table(run: TrainedRun, run_id: RunId, logits: np.ndarray) -> pd.DataFrame:
+    """Logits [N, C] of the test part as predictions."""
+    probabilities = softmax(logits, axis=1).astype(np.float32)
+    return predictions.table(run.features, run_id.fold, run.rows["test"], probabilities)
+
+
+def _scores(table: pd.DataFrame, data: Features, metrics: list[str]) -> dict[str, float]:
+    found = scores.scores(table, data.meta.classes)
+    return {name: found[name] for name in metrics}
