@@ -12,7 +12,7 @@ to each other, and the projection on constants and functions of single modalitie
 of the functional analysis of variance. With M = 2 it is the formula of Hessel & Lee, "Does my multimodal model learn
 cross-modal interactions? It's harder to tell than you might think!", EMNLP 2020, Section 3.
 
-Of many combinations a sample of P is taken, the same for all utterances and modalities (`choose`). What the chosen
+Of many combinations a sample of P is taken for each modality (`choose`), the same for all utterances. What the chosen
 partners add by themselves is then the same for all, so it can be taken out: a_m has the mean 0 over the N utterances,
 and from the estimate of E[f] that a modality gives, its mean over utterances and partners, the partners' own a_n are
 subtracted. So the sampling error is one of interactions alone: for a sum there is none, however few partners are taken.
@@ -26,34 +26,37 @@ import numpy as np
 
 
 def choose(utterances: int, modalities: int, partners: int, rng: np.random.Generator) -> np.ndarray:
-    """Combinations of the other M - 1 modalities, rows of utterances [P, M - 1].
+    """For each modality, combinations of the other M - 1: rows of utterances [M, P, M - 1].
 
-    All N^(M-1) of them if they are no more than `partners`, else so many: in each column one random order of all
-    utterances after the other, so that each utterance is taken about as often.
+    All N^(M-1) of them if they are no more than `partners`; else so many, independent from modality to modality, with
+    one random order of all utterances after the other in each column, so that each utterance is taken about as often.
     """
     others = modalities - 1
     if utterances**others <= partners:
-        return np.indices((utterances,) * others).reshape(others, -1).T
+        every = np.indices((utterances,) * others).reshape(others, -1).T
+        return np.tile(every, (modalities, 1, 1))
     repeats = -(-partners // utterances)
-    columns = [np.concatenate([rng.permutation(utterances) for _ in range(repeats)]) for _ in range(others)]
-    return np.stack(columns, axis=1)[:partners]
+    orders = rng.permuted(np.tile(np.arange(utterances), (modalities, others, repeats, 1)), axis=3)
+    return orders.reshape(modalities, others, -1).transpose(0, 2, 1)[:, :partners]
 
 
-def takes_all(utterances: int, chosen: np.ndarray) -> bool:
-    """Whether `chosen` [P, M - 1] are all combinations: there is no sampling error then."""
-    return len(chosen) == utterances ** chosen.shape[1]
+def share_left(utterances: int, chosen: np.ndarray) -> float:
+    """1 - P / N^(M-1): what the variance of a mean over the partners is less for having taken none twice.
+
+    The finite population correction of sampling theory (Cochran, "Sampling techniques", 1977, Section 2.6).
+    """
+    return 1 - chosen.shape[1] / utterances ** chosen.shape[2]
 
 
 def crossed(compute: Callable[[np.ndarray], np.ndarray], utterances: int, chosen: np.ndarray) -> np.ndarray:
-    """The logits of each modality of each utterance with each of the `chosen` [P, M - 1] parts of the others.
+    """The logits of each modality of each utterance with each of its `chosen` [M, P, M - 1] parts of the others.
 
     `compute`: rows [n, M], of which utterance each modality is → logits [n, C]. Returns [M, N, P, C] in float64.
     """
-    own = np.arange(utterances).repeat(len(chosen))
-    others = np.tile(chosen, (utterances, 1))
-    modalities = chosen.shape[1] + 1
-    logits = [compute(np.insert(others, m, own, axis=1)) for m in range(modalities)]
-    return np.stack(logits).astype(np.float64).reshape(modalities, utterances, len(chosen), -1)
+    modalities, partners, _ = chosen.shape
+    own = np.arange(utterances).repeat(partners)
+    logits = [compute(np.insert(np.tile(others, (utterances, 1)), m, own, axis=1)) for m, others in enumerate(chosen)]
+    return np.stack(logits).astype(np.float64).reshape(modalities, utterances, partners, -1)
 
 
 def project(logits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -63,9 +66,8 @@ def project(logits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """
     means = logits.mean(axis=2)  # (M, N, C): E[f | x_m] of these partners
     centred = means - means.mean(axis=1, keepdims=True)
-    of_partners = np.zeros_like(means[:, 0])  # (M, C)
-    for m in range(len(means)):
-        others = [n for n in range(len(means)) if n != m]
-        of_partners[m] = sum(centred[n][rows].mean(axis=0) for n, rows in zip(others, chosen.T, strict=True))
-    grand = (means.mean(axis=1) - of_partners).mean(axis=0)  # (C)
-    return grand + centred.sum(axis=0)
+    grand = means.mean(axis=1)  # (M, C)
+    for m, partners in enumerate(chosen):
+        others = np.delete(centred, m, axis=0)  # (M - 1, N, C)
+        grand[m] -= sum(own[rows].mean(axis=0) for own, rows in zip(others, partners.T, strict=True))
+    return grand.mean(axis=0) + centred.sum(axis=0)

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from stages.common import figures, variants
 from stages.common.metrics import METRICS
@@ -22,12 +23,14 @@ def emap(table: pd.DataFrame, metrics: list[str], corpus: str) -> Figure:
         for row in table[table["score"] == metric].itertuples():
             y, (colour, marker) = names.index(row.a), variants.look(variants.parse(row.a).fusion)
             axis.plot([row.mean_b, row.mean_a], [y, y], color=colour, linewidth=1.6, zorder=2)
-            axis.plot(row.mean_b, y, marker, color=colour, markerfacecolor="white", zorder=3)
-            axis.plot(row.mean_a, y, marker, color=colour, zorder=3)
+            axis.plot(row.mean_b, y, marker, color=colour, markerfacecolor="white", markersize=10, zorder=3)
+            axis.plot(row.mean_a, y, marker, color=colour, markersize=5, zorder=4)
         axis.set(title=METRICS[metric].label, xlabel="mean test score of the runs")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+    look = {"color": "black", "ls": ""}
     keys = [
-        Line2D([], [], color="black", marker="o", ls="", label="model"),
-        Line2D([], [], color="black", marker="o", ls="", markerfacecolor="white", label="its EMAP: no interactions"),
+        Line2D([], [], marker="o", markersize=5, label="model", **look),
+        Line2D([], [], marker="o", markersize=10, markerfacecolor="white", label="its EMAP: no interactions", **look),
     ]
     figure.legend(handles=keys, loc="outside upper center", ncols=2, frameon=False)
     figure.supxlabel(f"corpus: {corpus}", size="small")

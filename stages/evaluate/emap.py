@@ -24,8 +24,8 @@ def name(variant: str) -> str:
 def compare(found: list[Evaluated], config: Params, classes: list[str]) -> pd.DataFrame:
     """`COLUMNS`, a row a variant of several modalities and metric; Holm's correction is over the variants of a metric.
 
-    The test is that of all verdicts. The sampling error is the root of the sum of squares of the runs' halves
-    (`Evaluated.halves`), which are independent, over the number of runs.
+    The test is that of all verdicts. The sampling error is the root of the sum of squares of the runs' errors, which
+    are independent, over the number of runs.
     """
     own = [one for one in found if one.emap is not None]
     if not own:
@@ -39,8 +39,8 @@ def compare(found: list[Evaluated], config: Params, classes: list[str]) -> pd.Da
     drawn = bootstrap.draws(arranged, shape.numbers(arranged.utterance_id), metrics)
     pairs = [(variant, name(variant)) for variant in names]
     table = comparisons.compare(arranged, pairs, config.compare, shape, drawn, recalls=False)
-    halves = pd.concat([one.halves.assign(variant=one.variant) for one in own])
-    errors = halves.groupby("variant")[metrics].agg(lambda half: np.sqrt((half**2).sum()) / len(half))
+    errors = pd.concat([one.errors.assign(variant=one.variant) for one in own])
+    errors = errors.groupby("variant")[metrics].agg(lambda runs: np.sqrt((runs**2).sum()) / len(runs))
     return table.assign(**{SAMPLING_ERROR: [errors.loc[row.a, row.score] for row in table.itertuples()]})
 
 

@@ -16,7 +16,7 @@ class Evaluated:
     seed: int
     emap: pd.DataFrame | None = None
     """EMAP's predictions, as `predictions.table` has them; None if not asked for, or with one modality."""
-    halves: pd.DataFrame | None = None
-    """fold and for each metric half the difference of EMAP's scores by each half of the partners."""
+    errors: pd.DataFrame | None = None
+    """fold and the sampling error of EMAP's score on each metric, of either sign."""
     changed: pd.DataFrame | None = None
     """fold, modality, change, size and each metric; None if not asked for."""

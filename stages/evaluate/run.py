@@ -31,23 +31,23 @@ def evaluate(variant: str, seed: int, asked: Evaluate, metrics: list[str]) -> Ev
     data = features.read(own.names)
     answered = predictions.read(variant, seed, data.meta.classes)
     interact = asked.emap and len(own.names) > 1
-    emap, halves, changed = [], [], []
+    emap, errors, changed = [], [], []
     for fold in corpus.numbers(folds):
         run_id, rows = RunId(seed, fold), features.fold_rows(data, folds, fold)
         run = TrainedRun(own, data, rows, weights_path(variant, run_id))
         whole = run.logits()
         _check_same(whole, answered[answered["fold"] == fold], weights_path(variant, run_id))
         if interact:
-            table, half = _emap(run, run_id, asked.partners, metrics)
+            table, error = _emap(run, run_id, asked.partners, metrics)
             emap.append(table)
-            halves.append({"fold": fold} | half)
+            errors.append({"fold": fold} | error)
         if asked.missing:
             changed += [{"fold": fold} | row for row in _changed(run, run_id, whole, asked.noise, metrics)]
     return Evaluated(
         variant=variant,
         seed=seed,
         emap=pd.concat(emap, ignore_index=True) if interact else None,
-        halves=pd.DataFrame(halves) if interact else None,
+        errors=pd.DataFrame(errors) if interact else None,
         changed=pd.DataFrame(changed) if asked.missing else None,
     )
 
@@ -63,22 +63,20 @@ def _check_same(logits: np.ndarray, answered: pd.DataFrame, weights: Path) -> No
 
 
 def _emap(run: TrainedRun, run_id: RunId, partners: int, metrics: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
-    """EMAP's predictions, and for each metric half the difference of the scores by each half of the partners.
+    """EMAP's predictions, and the sampling error of their score on each metric.
 
-    The halves' scores differ by twice what the mean of both errs, in the mean of squares; 0 if all partners are taken.
+    That is half the difference of the scores by each half of the partners, whose mean square is the variance of a score
+    by all of them, less for partners being taken once (`additive.share_left`); so 0 if all are taken.
     """
     count = len(run.rows["test"])
-    rng = np.random.default_rng([*run_id, *b"partners"])
-    chosen = additive.choose(count, len(run.plan.names), partners, rng)
+    chosen = additive.choose(count, len(run.plan.names), partners, np.random.default_rng([*run_id, *b"partners"]))
     logits = additive.crossed(run.combined(), count, chosen)
-    table = _table(run, run_id, additive.project(logits, chosen))
-    if additive.takes_all(count, chosen):
+    table, left = _table(run, run_id, additive.project(logits, chosen)), additive.share_left(count, chosen)
+    if not left:
         return table, dict.fromkeys(metrics, 0.0)
-    one, other = (
-        _scores(_table(run, run_id, additive.project(logits[:, :, half::2], chosen[half::2])), run.features, metrics)
-        for half in (0, 1)
-    )
-    return table, {name: (one[name] - other[name]) / 2 for name in metrics}
+    halves = [additive.project(logits[:, :, half::2], chosen[:, half::2]) for half in (0, 1)]
+    one, other = (_scores(_table(run, run_id, half), run.features, metrics) for half in halves)
+    return table, {name: np.sqrt(left) * (one[name] - other[name]) / 2 for name in metrics}
 
 
 def _changed(
