@@ -293,6 +293,9 @@ def test_noise_has_the_size_that_is_asked_for(modality, words, tmp_path):
     assert drawn.std() == pytest.approx(1, abs=4 / np.sqrt(2 * drawn.size))
     assert drawn.mean() == pytest.approx(0, abs=4 / np.sqrt(drawn.size))
     assert (np.diff(np.sort(drawn.ravel())) > 0).all()
+    for other_run in (RunId(3, 2), RunId(4, 1)):
+        again = changes.noise(run, other_run, modality, 1)(batch, rows).sequences[modality][0]
+        assert not torch.equal(again, noisy[1].sequences[modality][0])
     other = ({"text", "audio"} - {modality}).pop()
     assert noisy[1].sequences[other] is batch.sequences[other]
 
@@ -434,6 +437,28 @@ def test_emaps_table(study):
     assert (sums["sampling_error"] == 0).all()
     assert (sums["difference"] == 0).all()
     assert (table["folds"] == 2).all()
+
+
+def test_the_tables_sampling_error_is_from_the_halves_of_the_partners(study):
+    """Half the difference of two halves' scores, less for partners taken once; over four independent runs."""
+    own, errors = plan.read("cross_tv"), []
+    known, folds = features.read(own.names), corpus.read_folds()
+    for run_id in map(RunId, *zip(*product(SEEDS, (1, 2)), strict=True)):
+        rows = features.fold_rows(known, folds, run_id.fold)
+        actual, count = known.label[rows["test"]], len(rows["test"])
+        run = TrainedRun(
+            own, known, rows, predictions.folder("cross_tv", run_id.seed) / f"fold{run_id.fold}.safetensors"
+        )
+        chosen = additive.choose(count, 2, 11, np.random.default_rng([*run_id, *b"partners"]))
+        logits = additive.crossed(run.combined(), count, chosen)
+        scored = [
+            (additive.project(logits[:, :, start::2], chosen[:, start::2]).argmax(axis=1) == actual).mean()
+            for start in (0, 1)
+        ]
+        errors.append((1 - 11 / count) * (scored[0] - scored[1]) ** 2 / 4)
+    table = pd.read_csv("metrics/emap.csv").set_index(["a", "score"])
+    assert sum(errors) > 0
+    assert table.loc[("cross_tv", "accuracy"), "sampling_error"] == pytest.approx(np.sqrt(sum(errors)) / 4)
 
 
 def test_missings_table(study):
