@@ -14,57 +14,51 @@ import numpy as np
 
 from stages.train.kernels.compiled import njit
 from stages.train.kernels.exponential import exp
-from stages.train.kernels.vectors import BLOCK, LANES, filled, load, store, transpose_block
+from stages.train.kernels.vectors import BLOCK, LANE, LANES, choose, filled, load, store, transpose_block
 from stages.train.layers import round_up
 
-_round_up = njit(round_up)
+padded = njit(round_up)
+"""n or the next of a multiple."""
 
 
 @njit
-def space(count, like):
-    """A buffer of `count` numbers of an array's type that begins where vectors are read fastest."""
-    buffer = np.empty(count + LANES, like.dtype)
+def matrix(rows, columns, like):
+    """A matrix of an array's type, not filled, that begins where vectors are read fastest."""
+    buffer = np.empty(rows * columns + LANES, like.dtype)
     start = -(buffer.ctypes.data // like.itemsize) % LANES
-    return buffer[start : start + count]
+    return buffer[start : start + rows * columns].reshape(rows, columns)
 
 
 @njit
-def matrix(buffer, rows, columns):
-    """The beginning of a buffer as a matrix."""
-    return buffer[: rows * columns].reshape(rows, columns)
+def zeros(rows, columns, like):
+    """A `matrix` of zeros."""
+    filled_matrix = matrix(rows, columns, like)
+    filled_matrix[:] = 0
+    return filled_matrix
 
 
 @njit
-def rows_of(x, count, rows):
-    """Copy x[:count] [count, D] to rows [>= count, >= D], the rest of which becomes 0."""
-    width = x.shape[1]
+def rows_of(x, multiple, more):
+    """A copy of x [T, D], padded with zeros: [T or the next `multiple`, D + `more`]."""
+    count, width = x.shape
+    rows = zeros(padded(count, multiple), width + more, x)
     for i in range(count):
         for j in range(width):
             rows[i, j] = x[i, j]
-        for j in range(width, rows.shape[1]):
-            rows[i, j] = 0
-    rows[count:] = 0
+    return rows
 
 
 @njit
-def columns_of(x, count, columns):
-    """Copy x[:count] [count, D] to columns [>= D, >= count], transposed; the rest becomes 0."""
-    width = x.shape[1]
-    _transpose(x, count, width, columns)
-    for j in range(width):
-        for i in range(count, columns.shape[1]):
-            columns[j, i] = 0
-    columns[width:] = 0
+def columns_of(x, multiple, more):
+    """As `rows_of`, but transposed: [D + `more`, T or the next `multiple`]."""
+    count, width = x.shape
+    columns = zeros(width + more, padded(count, multiple), x)
+    transpose(x, count, width, columns)
+    return columns
 
 
 @njit
-def from_columns(columns, count, out):
-    """Copy columns [>= D, >= count] to out[:count] [count, D], transposed."""
-    _transpose(columns, out.shape[1], count, out)
-
-
-@njit
-def _transpose(x, rows, columns, out):
+def transpose(x, rows, columns, out):
     """out[:columns, :rows] = x[:rows, :columns]ᵀ."""
     blocks = rows // BLOCK * BLOCK
     whole = columns // BLOCK * BLOCK
@@ -74,12 +68,6 @@ def _transpose(x, rows, columns, out):
     for i in range(rows):
         for j in range(whole if i < blocks else 0, columns):
             out[j, i] = x[i, j]
-
-
-@njit
-def padded(n, multiple):
-    """n or the next multiple."""
-    return _round_up(n, multiple)
 
 
 @njit
@@ -108,14 +96,7 @@ def fill_padding(tile, n, x):
 
 
 @njit
-def first_lanes(present, count):
-    """1 in the first `count` lanes and 0 in the others; `present`: `LANES` ones, then as many zeros."""
-    return load(present, max(0, LANES - count))
-
-
-@njit
-def lane_mask(like):
-    """`present` of `first_lanes`, of the type of an array."""
-    present = np.zeros(2 * LANES, like.dtype)
-    present[:LANES] = 1
-    return present
+def first_lanes(count, like):
+    """A vector of an array's type: 1 in the first `count` lanes and 0 in the others."""
+    one = like.dtype.type(1)
+    return choose(load(LANE, 0) >= np.uint32(max(0, count)), filled(one - one), filled(one))

@@ -6,17 +6,17 @@ Shapes: R runs of B samples each, N = R · B, T queries, S keys, H heads, D the 
 T' is T padded to a multiple of `LANES`.
 """
 
+import numpy as np
+
 from stages.train.kernels.attention import (
     columns_of,
     exponentials,
     fill_padding,
     first_lanes,
-    from_columns,
-    lane_mask,
     matrix,
     padded,
     rows_of,
-    space,
+    transpose,
 )
 from stages.train.kernels.compiled import njit
 from stages.train.kernels.dropout import HALF_WORD, head_seed, kept_of_two, row_seeds
@@ -57,33 +57,32 @@ def forward(
     peaks, sums : arrays [N, H, T']
         Outputs, for `backward`: each query's greatest score, and the sum of exp(score - greatest).
     """
-    batch, longest, width = k.shape
-    samples_per_run, size = batch // len(seeds), width // heads
-    most, time = padded(longest, ROWS), padded(q.shape[1], LANES)
-    key_space, queries = space(most * width, q), matrix(space(time * width, q), width, time)
-    tile_space, total_space, present = space(most * LANES, q), space(most * LANES, q), lane_mask(q)
-    for b in range(batch):
+    samples_per_run = len(q) // len(seeds)
+    for b in range(len(q)):
+        head_seeds = seeds[b // samples_per_run], b % samples_per_run * heads
         n = key_lengths[b]
-        m = padded(n, ROWS)
-        keys, tile, total = matrix(key_space, m, width), matrix(tile_space, m, LANES), matrix(total_space, m, LANES)
-        rows_of(k[b], n, keys)
-        columns_of(q[b], query_lengths[b], queries)
-        for h in range(heads):
-            total[:] = 0
-            head = head_seed(seeds[b // samples_per_run], b % samples_per_run * heads + h)
-            for first in range(0, query_lengths[b], LANES):
-                block_product(keys, h * size, size, queries[h * size :], first, tile, 0)
-                peak, amount = exponentials(tile, n)
-                store(peaks[b, h], first, peak)
-                store(sums[b, h], first, amount)
-                _pool(
-                    tile, first_lanes(present, query_lengths[b] - first) / amount, row_seeds(head, first), drop, total
-                )
-            scale = q.dtype.type(1 / (query_lengths[b] * (1 - drop / HALF_WORD)))
-            for s in range(n):
-                pooled[b, h, s] = total[s].sum() * scale
-            for s in range(n, longest):
-                pooled[b, h, s] = 0
+        _forward(q[b, : query_lengths[b]], k[b, :n], drop, head_seeds, pooled[b, :, :n], peaks[b], sums[b])
+        pooled[b, :, n:] = 0
+
+
+@njit
+def _forward(q, k, drop, head_seeds, pooled, peaks, sums):
+    """`forward` of one sample, all of whose queries [T, D] and keys [S, D] count; pooled [H, S]."""
+    heads, n = pooled.shape
+    keys, queries = rows_of(k, ROWS, 0), columns_of(q, LANES, 0)
+    size, scale = k.shape[1] // heads, q.dtype.type(1 / (len(q) * (1 - drop / HALF_WORD)))
+    tile, total = matrix(len(keys), LANES, q), matrix(len(keys), LANES, q)
+    for h in range(heads):
+        total[:] = 0
+        seed = head_seed(head_seeds[0], head_seeds[1] + h)
+        for first in range(0, len(q), LANES):
+            block_product(keys, h * size, size, queries[h * size :], first, tile, 0)
+            peak, amount = exponentials(tile, n)
+            store(peaks[h], first, peak)
+            store(sums[h], first, amount)
+            _pool(tile, first_lanes(len(q) - first, q) / amount, row_seeds(seed, first), drop, total)
+        for s in range(n):
+            pooled[h, s] = total[s].sum() * scale
 
 
 @njit
@@ -91,10 +90,10 @@ def _pool(tile, scale, seeds, drop, total):
     """Add a tile's kept weights, times the queries' `scale`, to `total`."""
     zero = filled(tile.dtype.type(0))
     for pair in range(len(tile) // 2):
-        first, second = 2 * pair * LANES, (2 * pair + 1) * LANES
-        first_kept, second_kept = kept_of_two(seeds, pair, drop)
-        store(total, first, load(total, first) + choose(first_kept, load(tile, first) * scale, zero))
-        store(total, second, load(total, second) + choose(second_kept, load(tile, second) * scale, zero))
+        kept = kept_of_two(seeds, pair, drop)
+        for i in range(2):
+            place = (2 * pair + i) * LANES
+            store(total, place, load(total, place) + choose(kept[i], load(tile, place) * scale, zero))
 
 
 @njit(cache=True, error_model="numpy")
@@ -125,52 +124,46 @@ def backward(
     grad_q, grad_k : arrays [N, T, D] and [N, S, D]
         Outputs: 0 for queries and keys that do not count.
     """
-    batch, longest, width = k.shape
-    samples_per_run, size = batch // len(seeds), width // heads
-    most, time, wide = padded(longest, ROWS), padded(q.shape[1], LANES), padded(size, ADDED)
-    key_space, key_t_space, grad_space = space(most * width, q), space(most * (width + ROWS), q), space(most * wide, q)
-    tile_space, other_space, grad_kept = space(most * LANES, q), space(most * LANES, q), space(most, q)
-    queries, query_rows = (
-        matrix(space(time * width, q), width, time),
-        matrix(space(time * (width + ADDED), q), time, width + ADDED),
-    )
-    grad_queries, present = matrix(space(time * (width + ROWS), q), width + ROWS, time), lane_mask(q)
-    zero = filled(q.dtype.type(0))
+    samples_per_run = len(q) // len(seeds)
     grad_q[:], grad_k[:] = 0, 0
-    for b in range(batch):
-        n = key_lengths[b]
-        m = padded(n, ROWS)
-        keys, keys_t, grad_keys = (
-            matrix(key_space, m, width),
-            matrix(key_t_space, width + ROWS, m),
-            matrix(grad_space, m, wide),
-        )
-        tile, other = matrix(tile_space, m, LANES), matrix(other_space, m, LANES)
-        rows_of(k[b], n, keys)
-        columns_of(k[b], n, keys_t)
-        rows_of(q[b], query_lengths[b], query_rows)
-        columns_of(q[b], query_lengths[b], queries)
-        scale = q.dtype.type(1 / (query_lengths[b] * (1 - drop / HALF_WORD)))
-        for h in range(heads):
-            column, end = h * size, h * size + padded(size, ROWS)
-            grad_keys[:] = 0
-            for s in range(n):
-                grad_kept[s] = grad_pooled[b, h, s] * scale
-            grad_kept[n:] = 0
-            head = head_seed(seeds[b // samples_per_run], b % samples_per_run * heads + h)
-            for first in range(0, query_lengths[b], LANES):
-                block_product(keys, column, size, queries[column:], first, tile, 0)
-                peak = load(peaks[b, h], first)
-                inverse = first_lanes(present, query_lengths[b] - first) / load(sums[b, h], first)
-                fill_padding(tile, n, peak)
-                _grad_scores(tile, peak, inverse, grad_kept, row_seeds(head, first), drop, other)
-                fill_padding(tile, n, zero)
-                block_product(keys_t[column:end], 0, m, tile, 0, grad_queries[column:end], first)
-                add_product(tile, query_rows[first : first + LANES], column, grad_keys)
-            for s in range(n):
-                for j in range(size):
-                    grad_k[b, s, column + j] = grad_keys[s, j]
-        from_columns(grad_queries, query_lengths[b], grad_q[b])
+    for b in range(len(q)):
+        t, n = query_lengths[b], key_lengths[b]
+        head_seeds = seeds[b // samples_per_run], b % samples_per_run * heads
+        grads = grad_pooled[b, :, :n], grad_q[b, :t], grad_k[b, :n]
+        _backward(q[b, :t], k[b, :n], drop, head_seeds, peaks[b], sums[b], grads)
+
+
+@njit
+def _backward(q, k, drop, head_seeds, peaks, sums, grads):
+    """`backward` of one sample, all of whose queries [T, D] and keys [S, D] count."""
+    grad_pooled, grad_q, grad_k = grads
+    (n, width), heads = k.shape, len(grad_pooled)
+    size, scale, zero = width // heads, q.dtype.type(1 / (len(q) * (1 - drop / HALF_WORD))), filled(q.dtype.type(0))
+    keys, keys_t, grad_keys = (
+        rows_of(k, ROWS, 0),
+        columns_of(k, ROWS, ROWS),
+        matrix(padded(n, ROWS), padded(size, ADDED), k),
+    )
+    queries, query_rows = columns_of(q, LANES, 0), rows_of(q, LANES, ADDED)
+    grad_queries = matrix(width + ROWS, len(query_rows), q)
+    tile, other = matrix(len(keys), LANES, q), matrix(len(keys), LANES, q)
+    grad_kept = np.zeros(len(keys), q.dtype)
+    for h in range(heads):
+        column, end = h * size, h * size + padded(size, ROWS)
+        grad_keys[:] = 0
+        for s in range(n):
+            grad_kept[s] = grad_pooled[h, s] * scale
+        seed = head_seed(head_seeds[0], head_seeds[1] + h)
+        for first in range(0, len(q), LANES):
+            block_product(keys, column, size, queries[column:], first, tile, 0)
+            peak, inverse = load(peaks[h], first), first_lanes(len(q) - first, q) / load(sums[h], first)
+            fill_padding(tile, n, peak)
+            _grad_scores(tile, peak, inverse, grad_kept, row_seeds(seed, first), drop, other)
+            fill_padding(tile, n, zero)
+            block_product(keys_t[column:end], 0, len(keys), tile, 0, grad_queries[column:end], first)
+            add_product(tile, query_rows[first : first + LANES], column, grad_keys)
+        grad_k[:, column : column + size] = grad_keys[:n, :size]
+    transpose(grad_queries, width, len(q), grad_q)
 
 
 @njit
@@ -179,17 +172,13 @@ def _grad_scores(tile, peak, inverse, grad_kept, seeds, drop, other):
     zero = filled(tile.dtype.type(0))
     dot = zero
     for pair in range(len(tile) // 2):
-        first, second = 2 * pair * LANES, (2 * pair + 1) * LANES
-        first_kept, second_kept = kept_of_two(seeds, pair, drop)
-        weight = exp(load(tile, first) - peak) * inverse
-        part = choose(first_kept, weight * grad_kept[2 * pair], zero)
-        store(tile, first, weight)
-        store(other, first, part)
-        dot = dot + part
-        weight = exp(load(tile, second) - peak) * inverse
-        part = choose(second_kept, weight * grad_kept[2 * pair + 1], zero)
-        store(tile, second, weight)
-        store(other, second, part)
-        dot = dot + part
+        kept = kept_of_two(seeds, pair, drop)
+        for i in range(2):
+            s = 2 * pair + i
+            weight = exp(load(tile, s * LANES) - peak) * inverse
+            part = choose(kept[i], weight * grad_kept[s], zero)
+            store(tile, s * LANES, weight)
+            store(other, s * LANES, part)
+            dot = dot + part
     for s in range(len(tile)):
         store(tile, s * LANES, load(other, s * LANES) - load(tile, s * LANES) * dot)

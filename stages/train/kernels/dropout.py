@@ -7,12 +7,11 @@ lane another row.
 import numpy as np
 
 from stages.train.kernels.compiled import njit
-from stages.train.kernels.vectors import LANES, filled, load
+from stages.train.kernels.vectors import LANE, filled, load
 
 HALF_WORD = 2**16
 """How many values 16 random bits have."""
 _STEP = np.uint32(0x9E3779B9)
-_LANES = np.arange(LANES, dtype=np.uint32)
 
 
 def threshold(dropout: float) -> np.uint32:
@@ -29,7 +28,7 @@ def head_seed(seed, number):
 @njit
 def row_seeds(head, first):
     """The seeds of rows `first`, `first` + 1, … of a head, one in each lane."""
-    return _mix(head + load(_LANES, 0) + np.uint32(first))
+    return _mix(head + load(LANE, 0) + np.uint32(first))
 
 
 @njit

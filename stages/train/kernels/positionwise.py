@@ -11,12 +11,10 @@ from stages.train.kernels.attention import (
     exponentials,
     fill_padding,
     first_lanes,
-    from_columns,
-    lane_mask,
     matrix,
     padded,
     rows_of,
-    space,
+    transpose,
 )
 from stages.train.kernels.compiled import njit
 from stages.train.kernels.dropout import HALF_WORD, head_seed, kept_of_two, row_seeds
@@ -57,44 +55,35 @@ def forward(
     peaks, sums : arrays [N, H, T']
         Outputs, for `backward`: each query's greatest score, and the sum of exp(score - greatest).
     """
-    batch, longest, width = k.shape
-    samples_per_run, size = batch // len(seeds), width // heads
-    most, time, share = padded(longest, ROWS), padded(q.shape[1], LANES), q.dtype.type(1 - drop / HALF_WORD)
-    key_space, value_t_space, tile_space = (
-        space(most * width, q),
-        space(most * (width + ROWS), q),
-        space(most * LANES, q),
-    )
-    queries, outputs = (
-        matrix(space(time * width, q), width, time),
-        matrix(space(time * (width + ROWS), q), width + ROWS, time),
-    )
-    for b in range(batch):
-        n = key_lengths[b]
-        m = padded(n, ROWS)
-        keys, values_t, tile = (
-            matrix(key_space, m, width),
-            matrix(value_t_space, width + ROWS, m),
-            matrix(tile_space, m, LANES),
-        )
-        rows_of(k[b], n, keys)
-        columns_of(v[b], n, values_t)
-        columns_of(q[b], q.shape[1], queries)
-        for h in range(heads):
-            column, end = h * size, h * size + padded(size, ROWS)
-            head = head_seed(seeds[b // samples_per_run], b % samples_per_run * heads + h)
-            for first in range(0, time, LANES):
-                block_product(keys, column, size, queries[column:], first, tile, 0)
-                peak, amount = exponentials(tile, n)
-                store(peaks[b, h], first, peak)
-                store(sums[b, h], first, amount)
-                if drop > 0:
-                    _drop(tile, row_seeds(head, first), drop)
-                block_product(values_t[column:end], 0, m, tile, 0, outputs[column:end], first)
-                scale = filled(q.dtype.type(1)) / (amount * share)
-                for j in range(column, column + size):
-                    store(outputs, j * time + first, load(outputs, j * time + first) * scale)
-        from_columns(outputs, q.shape[1], output[b])
+    samples_per_run = len(q) // len(seeds)
+    for b in range(len(q)):
+        n, head_seeds = key_lengths[b], (seeds[b // samples_per_run], b % samples_per_run * heads)
+        _forward(q[b], k[b, :n], v[b, :n], drop, head_seeds, output[b], peaks[b], sums[b])
+
+
+@njit
+def _forward(q, k, v, drop, head_seeds, output, peaks, sums):
+    """`forward` of one sample, all of whose keys [S, D] count; q and output [T, D]."""
+    heads, width = len(peaks), q.shape[1]
+    keys, values_t, queries = rows_of(k, ROWS, 0), columns_of(v, ROWS, ROWS), columns_of(q, LANES, 0)
+    outputs, tile = matrix(width + ROWS, queries.shape[1], q), matrix(len(keys), LANES, q)
+    size, share = width // heads, q.dtype.type(1 - drop / HALF_WORD)
+    for h in range(heads):
+        column, end = h * size, h * size + padded(size, ROWS)
+        seed = head_seed(head_seeds[0], head_seeds[1] + h)
+        for first in range(0, len(q), LANES):
+            block_product(keys, column, size, queries[column:], first, tile, 0)
+            peak, amount = exponentials(tile, len(k))
+            store(peaks[h], first, peak)
+            store(sums[h], first, amount)
+            if drop > 0:
+                _drop(tile, row_seeds(seed, first), drop)
+            block_product(values_t[column:end], 0, len(keys), tile, 0, outputs[column:end], first)
+            scale = q.dtype.type(1) / (amount * share)
+            for j in range(column, column + size):
+                place = j * outputs.shape[1] + first
+                store(outputs, place, load(outputs, place) * scale)
+    transpose(outputs, width, len(q), output)
 
 
 @njit
@@ -102,10 +91,10 @@ def _drop(tile, seeds, drop):
     """Set the weights of a tile that are not kept to 0."""
     zero = filled(tile.dtype.type(0))
     for pair in range(len(tile) // 2):
-        first, second = 2 * pair * LANES, (2 * pair + 1) * LANES
-        first_kept, second_kept = kept_of_two(seeds, pair, drop)
-        store(tile, first, choose(first_kept, load(tile, first), zero))
-        store(tile, second, choose(second_kept, load(tile, second), zero))
+        kept = kept_of_two(seeds, pair, drop)
+        for i in range(2):
+            place = (2 * pair + i) * LANES
+            store(tile, place, choose(kept[i], load(tile, place), zero))
 
 
 @njit(cache=True, error_model="numpy")
@@ -138,72 +127,55 @@ def backward(
     grad_q, grad_k, grad_v : arrays [N, T, D], [N, S, D] and [N, S, D]
         Outputs: 0 for keys that do not count.
     """
-    batch, longest, width = k.shape
-    samples_per_run, size = batch // len(seeds), width // heads
-    most, time, wide = padded(longest, ROWS), padded(q.shape[1], LANES), padded(size, ADDED)
-    key_space, value_space, key_t_space = (
-        space(most * width, q),
-        space(most * width, q),
-        space(most * (width + ROWS), q),
-    )
-    grad_key_space, grad_value_space = space(most * wide, q), space(most * wide, q)
-    tile_space, other_space = space(most * LANES, q), space(most * LANES, q)
-    queries, query_rows = (
-        matrix(space(time * width, q), width, time),
-        matrix(space(time * (width + ADDED), q), time, width + ADDED),
-    )
-    grads, grad_rows = (
-        matrix(space(time * width, q), width, time),
-        matrix(space(time * (width + ADDED), q), time, width + ADDED),
-    )
-    outputs, grad_queries = (
-        matrix(space(time * width, q), width, time),
-        matrix(space(time * (width + ROWS), q), width + ROWS, time),
-    )
-    present, share, zero = lane_mask(q), q.dtype.type(1 / (1 - drop / HALF_WORD)), filled(q.dtype.type(0))
+    samples_per_run = len(q) // len(seeds)
     grad_k[:], grad_v[:] = 0, 0
-    for b in range(batch):
-        n = key_lengths[b]
-        m = padded(n, ROWS)
-        keys, values, keys_t = (
-            matrix(key_space, m, width),
-            matrix(value_space, m, width),
-            matrix(key_t_space, width + ROWS, m),
-        )
-        tile, other = matrix(tile_space, m, LANES), matrix(other_space, m, LANES)
-        grad_keys, grad_values = matrix(grad_key_space, m, wide), matrix(grad_value_space, m, wide)
-        rows_of(k[b], n, keys)
-        columns_of(k[b], n, keys_t)
-        rows_of(v[b], n, values)
-        rows_of(q[b], q.shape[1], query_rows)
-        columns_of(q[b], q.shape[1], queries)
-        rows_of(grad[b], q.shape[1], grad_rows)
-        columns_of(grad[b], q.shape[1], grads)
-        columns_of(output[b], q.shape[1], outputs)
-        for h in range(heads):
-            column, end = h * size, h * size + padded(size, ROWS)
-            grad_keys[:], grad_values[:] = 0, 0
-            head = head_seed(seeds[b // samples_per_run], b % samples_per_run * heads + h)
-            for first in range(0, time, LANES):
-                dot = zero
-                for j in range(column, column + size):
-                    dot = dot + load(grads, j * time + first) * load(outputs, j * time + first)
-                block_product(keys, column, size, queries[column:], first, tile, 0)
-                block_product(values, column, size, grads[column:], first, other, 0)
-                peak = load(peaks[b, h], first)
-                inverse = first_lanes(present, q.shape[1] - first) / load(sums[b, h], first)
-                fill_padding(tile, n, peak)
-                _grad_scores(tile, peak, inverse, dot, share, row_seeds(head, first), drop, other)
-                fill_padding(tile, n, zero)
-                fill_padding(other, n, zero)
-                block_product(keys_t[column:end], 0, m, tile, 0, grad_queries[column:end], first)
-                add_product(tile, query_rows[first : first + LANES], column, grad_keys)
-                add_product(other, grad_rows[first : first + LANES], column, grad_values)
-            for s in range(n):
-                for j in range(size):
-                    grad_k[b, s, column + j] = grad_keys[s, j]
-                    grad_v[b, s, column + j] = grad_values[s, j]
-        from_columns(grad_queries, q.shape[1], grad_q[b])
+    for b in range(len(q)):
+        n, head_seeds = key_lengths[b], (seeds[b // samples_per_run], b % samples_per_run * heads)
+        saved, grads = (output[b], peaks[b], sums[b]), (grad[b], grad_q[b], grad_k[b, :n], grad_v[b, :n])
+        _backward(q[b], k[b, :n], v[b, :n], drop, head_seeds, saved, grads)
+
+
+@njit
+def _backward(q, k, v, drop, head_seeds, saved, grads):
+    """`backward` of one sample, all of whose keys [S, D] count; q and output [T, D]."""
+    (output, peaks, sums), (grad, grad_q, grad_k, grad_v) = saved, grads
+    n, width, size = len(k), k.shape[1], k.shape[1] // len(peaks)
+    keys, keys_t, values = rows_of(k, ROWS, 0), columns_of(k, ROWS, ROWS), rows_of(v, ROWS, 0)
+    queries, query_rows = columns_of(q, LANES, 0), rows_of(q, LANES, ADDED)
+    grads_t, grad_rows, outputs = columns_of(grad, LANES, 0), rows_of(grad, LANES, ADDED), columns_of(output, LANES, 0)
+    grad_queries = matrix(width + ROWS, len(query_rows), q)
+    grad_keys, grad_values = (matrix(len(keys), padded(size, ADDED), q), matrix(len(keys), padded(size, ADDED), q))
+    tile, other = matrix(len(keys), LANES, q), matrix(len(keys), LANES, q)
+    share, zero = q.dtype.type(1 / (1 - drop / HALF_WORD)), filled(q.dtype.type(0))
+    for h in range(len(peaks)):
+        column, end = h * size, h * size + padded(size, ROWS)
+        grad_keys[:], grad_values[:] = 0, 0
+        seed = head_seed(head_seeds[0], head_seeds[1] + h)
+        for first in range(0, len(q), LANES):
+            block_product(keys, column, size, queries[column:], first, tile, 0)
+            block_product(values, column, size, grads_t[column:], first, other, 0)
+            peak, inverse = load(peaks[h], first), first_lanes(len(q) - first, q) / load(sums[h], first)
+            fill_padding(tile, n, peak)
+            dot = _dot(grads_t[column : column + size], outputs[column : column + size], first)
+            _grad_scores(tile, peak, inverse, dot, share, row_seeds(seed, first), drop, other)
+            fill_padding(tile, n, zero)
+            fill_padding(other, n, zero)
+            block_product(keys_t[column:end], 0, len(keys), tile, 0, grad_queries[column:end], first)
+            add_product(tile, query_rows[first : first + LANES], column, grad_keys)
+            add_product(other, grad_rows[first : first + LANES], column, grad_values)
+        grad_k[:, column : column + size] = grad_keys[:n, :size]
+        grad_v[:, column : column + size] = grad_values[:n, :size]
+    transpose(grad_queries, width, len(q), grad_q)
+
+
+@njit
+def _dot(a, b, first):
+    """The sums over the rows of a · b, in each of `LANES` columns from the first."""
+    total = filled(a.dtype.type(0))
+    for j in range(len(a)):
+        place = j * a.shape[1] + first
+        total = total + load(a, place) * load(b, place)
+    return total
 
 
 @njit

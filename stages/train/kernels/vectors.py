@@ -13,6 +13,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
+LANE = np.arange(LANES, dtype=np.uint32)
+"""Each lane's number."""
 BLOCK = 8
 """Rows and columns of what `transpose_block` transposes."""
 
