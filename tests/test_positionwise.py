@@ -10,7 +10,7 @@ from torch import Tensor
 from stages.train.fusions import transformer_layers
 from stages.train.kernels import attention as tiles
 from stages.train.kernels import dropout as random
-from stages.train.kernels.product import add_product, block_product
+from stages.train.kernels.product import add_product, block_product, panels, product
 from tests.test_model import dropout, one_thread, stacked  # noqa: F401 (a fixture)
 
 RUNS, BATCH = 2, 3
@@ -130,6 +130,16 @@ def test_block_products_are_numpys(width, dtype):
     expected = out + left @ right[:, 3 : 3 + width]
     add_product(left, right, 3, out)
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 3, 4, 11])
+def test_products_of_packed_matrices_are_numpys(rows, dtype):
+    rng = np.random.default_rng(5)
+    left, right = (rng.standard_normal(shape).astype(dtype) for shape in ((rows, 7), (7, 48)))
+    out = np.empty((rows, 48), dtype)
+    product(left, panels(right), out)
+    np.testing.assert_allclose(out, left @ right, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 8, 19])

@@ -7,7 +7,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from stages.train.kernels.compiled import njit
 from stages.train.kernels.exponential import exp
-from stages.train.kernels.product import COLUMNS, product
+from stages.train.kernels.product import COLUMNS, panels, product
 from stages.train.kernels.vectors import LANES, load, store
 from stages.train.layers import round_up
 
@@ -128,7 +128,7 @@ def _forward(
     hidden_gates = np.empty((batch, 3 * padded), output.dtype)
     for run in range(runs):
         for d in range(2):
-            weight_t = _padded(weight[run, d], padded).T.copy()
+            weight_t = panels(_padded(weight[run, d], padded).T)
             states[run, d, 0] = 0
             for s in range(time):
                 before, after = states[run, d, s % kept], states[run, d, s % kept + 1]
@@ -220,7 +220,7 @@ def _backward(
     grad_n, grad_hidden_new = np.empty((batch, padded), grad.dtype), np.empty((batch, padded), grad.dtype)
     for run in range(runs):
         for d in range(2):
-            wide = _padded(weight[run, d], padded)
+            wide = panels(_padded(weight[run, d], padded))
             grad_state[:] = 0
             for s in range(time - 1, -1, -1):
                 for b in range(batch):

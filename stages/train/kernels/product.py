@@ -15,15 +15,15 @@ ADDED = 8
 """`add_product` adds so many columns, or two or three times as many, at a time."""
 
 
-def _block(columns: int, *, terms: int | None = None, adds: bool = False):
-    """The product of `ROWS` rows and some columns as vector instructions.
+def _block(columns: int, *, height: int = ROWS, terms: int | None = None, adds: bool = False):
+    """The product of `height` rows and some columns as vector instructions.
 
     `terms`: how many each sum has, if `left` always has so many columns; `adds`: to what is there.
     """
 
     @intrinsic
     def multiply(_, left, right, row, left_column, count, right_column, out, out_column):
-        """out[row : row + ROWS, these columns] = left[row : row + ROWS, `count` columns] · right[:count, columns].
+        """out[row : row + height, these columns] = left[row : row + height, `count` columns] · right[:count, columns].
 
         Of contiguous float arrays of two axes; the columns begin at those given, and all must exist.
         """
@@ -32,7 +32,7 @@ def _block(columns: int, *, terms: int | None = None, adds: bool = False):
     def generate(context, builder, signature, arguments):
         left, right, out = (_Matrix(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 6))
         row, left_column, count, right_column, out_column = (arguments[i] for i in (2, 3, 4, 5, 7))
-        rows = [builder.add(row, cgutils.intp_t(i)) for i in range(ROWS)]
+        rows = [builder.add(row, cgutils.intp_t(i)) for i in range(height)]
         zero = ir.Constant(left.vector, [0.0] * left.lanes)
         outputs = [out.places(own, out_column, columns) for own in rows]
         sums = [[cgutils.alloca_once_value(builder, out.read(x) if adds else zero) for x in own] for own in outputs]
@@ -86,19 +86,8 @@ class _Matrix:
         return self.builder.load(pointer, align=self.align)
 
 
-_multiply = _block(COLUMNS)
+_multiply, _multiply_row = _block(COLUMNS), _block(COLUMNS, height=1)
 _add, _add_2, _add_3 = (_block(count * ADDED, terms=COLUMNS, adds=True) for count in (1, 2, 3))
-
-
-@njit
-def product(left, right, out):
-    """out = left · right, of contiguous float arrays [M, K], [K, N] and [M, N]; N is a multiple of `COLUMNS`."""
-    whole = len(left) // ROWS * ROWS
-    for column in range(0, right.shape[1], COLUMNS):
-        for row in range(0, whole, ROWS):
-            _multiply(left, right, row, 0, left.shape[1], column, out, column)
-    if whole < len(left):
-        np.dot(left[whole:], right, out[whole:])
 
 
 @njit
@@ -109,6 +98,27 @@ def block_product(left, left_column, terms, right, right_column, out, out_column
     """
     for row in range(0, len(left), ROWS):
         _multiply(left, right, row, left_column, terms, right_column, out, out_column)
+
+
+@njit
+def panels(right):
+    """A matrix [K, N] as `product` reads it fastest: [N / COLUMNS, K, COLUMNS]; N is a multiple of `COLUMNS`."""
+    terms, columns = right.shape
+    packed = np.empty((columns // COLUMNS, terms, COLUMNS), right.dtype)
+    for panel in range(len(packed)):
+        packed[panel] = right[:, panel * COLUMNS : (panel + 1) * COLUMNS]
+    return packed
+
+
+@njit
+def product(left, packed, out):
+    """out = left · right, of contiguous float arrays [M, K], [K, N] as `panels` and [M, N]."""
+    whole, terms = len(left) // ROWS * ROWS, left.shape[1]
+    for panel in range(len(packed)):
+        column = panel * COLUMNS
+        block_product(left[:whole], 0, terms, packed[panel], 0, out, column)
+        for row in range(whole, len(left)):
+            _multiply_row(left, packed[panel], row, 0, terms, 0, out, column)
 
 
 @njit
