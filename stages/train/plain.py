@@ -11,8 +11,11 @@ Of a modality m with sequence x_m [T, F], padded with zeros (Rajan, Brutti, Cava
 
 Cross-attention has all ordered pairs m ≠ n of modalities, self-attention the pairs (m, m).
 
-Parameters have the names of `model.py`'s, and one seed gives both the same ones. Shapes: B batch, T positions (of a
-target), S positions (of a source), F features, h hidden, D = 2h, H heads, C classes.
+Other systems' fusions in plain torch are in `plain_fusions.py`, without padding; a new fusion's plain form is one entry
+there, by which `benchmarks/step.py` and the tests of fusions compare it.
+
+Parameters have the names of `model.py`'s, and of the paper's models one seed gives both the same ones. Shapes: B batch,
+T positions (of a target), S positions (of a source), F features, h hidden, D = 2h, H heads, C classes.
 """
 
 from itertools import permutations

@@ -21,7 +21,7 @@ class AveragedAttention(nn.Module):
 
     Target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, D]. The average over the target commutes with
     everything after the softmax, so it is taken first: of the weights, not of T output vectors. On the CPU the averaged
-    weights are computed by compiled loops (`kernels/attention.py`), elsewhere by torch's own operations.
+    weights are computed by compiled loops (`kernels/averaged.py`), elsewhere by torch's own operations.
     """
 
     def __init__(self, width: int, heads: int, dropout: float):

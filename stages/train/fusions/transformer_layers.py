@@ -22,7 +22,8 @@ from stages.train.layers import Dropout, Linear, linear, round_up
 class PositionwiseAttention(AveragedAttention):
     """MHA(Q, K, V)[t] for every t, with the parameters of `AveragedAttention`.
 
-    Target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, T, D].
+    Target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, T, D]. On the CPU by compiled loops
+    (`kernels/positionwise.py`), elsewhere by torch's own operations.
     """
 
     def forward(self, target: Tensor, source: Tensor, source_lengths: Tensor | None) -> Tensor:
