@@ -22,7 +22,7 @@ from stages.train.kernels.compiled import njit
 from stages.train.kernels.dropout import HALF_WORD, head_seed, kept_of_two, row_seeds
 from stages.train.kernels.exponential import exp
 from stages.train.kernels.product import ADDED, ROWS, add_product, block_product
-from stages.train.kernels.vectors import LANES, choose, filled, load, store
+from stages.train.kernels.vectors import LANES, choose, filled, lane_sum, load, store
 
 
 @njit(cache=True, error_model="numpy")
@@ -82,7 +82,7 @@ def _forward(q, k, drop, head_seeds, pooled, peaks, sums):
             store(sums[h], first, amount)
             _pool(tile, first_lanes(len(q) - first, q) / amount, row_seeds(seed, first), drop, total)
         for s in range(n):
-            pooled[h, s] = total[s].sum() * scale
+            pooled[h, s] = lane_sum(load(total, s * LANES)) * scale
 
 
 @njit

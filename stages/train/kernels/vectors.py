@@ -71,6 +71,20 @@ def choose(_, condition, x, y):
 
 
 @intrinsic
+def lane_sum(_, x):
+    """The sum of a vector's lanes."""
+
+    def generate(context, builder, signature, arguments):
+        vector, number = arguments[0].type, context.get_value_type(signature.return_type)
+        kind = ir.FunctionType(number, [number, vector])
+        name = f"llvm.vector.reduce.fadd.v{LANES}f{x.dtype.bitwidth}"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, [ir.Constant(number, 0.0), arguments[0]], fastmath=("reassoc", "nsz"))
+
+    return x.dtype(x), generate
+
+
+@intrinsic
 def transpose_block(_, x, x_start, x_width, out, out_start, out_width):
     """Transpose `BLOCK` rows of as many numbers from place `x_start` of x, whose rows have `x_width` numbers, to `out`.
 
