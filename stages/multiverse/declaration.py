@@ -38,7 +38,7 @@ class Declaration(Section):
     pair: Annotated[list[str], Field(min_length=2, max_length=2)]
     """The models a and b; the difference is a - b."""
     metric: str
-    choices: Annotated[dict[str, Annotated[list, Field(min_length=1)]], Field(min_length=1)]
+    choices: Annotated[dict[str, list], Field(min_length=1)]
     """Key of params.yaml, with dots → the values that it takes."""
     leave_out: Annotated[list[dict[str, Value]], Field(default_factory=list)]
     """Combinations that are no specifications: all that have these values."""
@@ -71,6 +71,8 @@ class Declaration(Section):
     def _keys_and_values(cls, choices: dict[str, list]) -> dict[str, list]:
         for key, values in choices.items():
             _check_key(key, choices)
+            if not values:
+                raise ValueError(f"{key} must have at least one value, but has none")
             for value in values:
                 _check_value(key, value)
             texts = [text(value) for value in values]

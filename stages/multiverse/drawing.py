@@ -43,14 +43,14 @@ def curve(table: pd.DataFrame, multiverse: Multiverse) -> Figure:
         above.axhspan(-100 * min(margins), 100 * min(margins), color="0.88", linewidth=0, zorder=0)
     _differences(above, table, multiverse.metric)
     _dots(below, table, rows)
-    figure.suptitle(f"{pair(*multiverse.pair)}: {METRICS[multiverse.metric].label}", fontsize=11)
+    above.set_title(f"{pair(*multiverse.pair)}: {METRICS[multiverse.metric].label}", fontsize=11)
     margin = amount(min(margins), multiverse.metric) if len(margins) == 1 else ""
     figure.legend(
         handles=_keys(table, multiverse.pair, margin), loc="outside upper center", ncols=3, frameon=False, fontsize=9
     )
-    levels = sorted({f"{100 * (1 - own.params.compare.alpha):g} %" for own in multiverse.specifications})
+    levels = " or ".join(sorted({f"{100 * (1 - own.params.compare.alpha):g} %" for own in multiverse.specifications}))
     figure.supxlabel(
-        f"{len(table)} specifications by their difference; lines: {' or '.join(levels)} intervals\n(corpus: {corpora(table)})",
+        f"{len(table)} specifications by their difference; lines: {levels} intervals\n(corpus: {corpora(table)})",
         fontsize=9,
     )
     return figure

@@ -80,9 +80,7 @@ def run(name: str, specification: Specification) -> None:
     log = LOGS / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
-        status = _wait(
-            [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *settings, "ttest"], output
-        )
+        status = _wait(command, output)
     if status:
         printed = log.read_text(encoding="utf-8", errors="replace").split("\n")
         last = [line.rstrip() for line in printed if line.strip()][-12:]

@@ -16,11 +16,11 @@ OUTCOMES = ("a", "b", "equivalent", "undecided")
 DEPENDENT = (
     "The specifications are not independent: they share the corpus, most of their training data and their seeds. So "
     "the share of them that agrees is no probability, and each verdict is its own study's, not corrected for how many "
-    "studies there are. No joint test of all of them is made: that of Simonsohn, Simmons and Nelson makes the data some "
-    "hundred times as they would be without a difference, and runs every specification on each, which here means to "
-    "train them all some hundred times. To swap the answers of the two models at random instead costs nothing, but errs "
-    "too often where folds share training data (docs/statistics.md: sign flips). The curve shows whether a verdict "
-    "hangs on a choice; it adds nothing to the evidence for it."
+    "studies there are. No joint test of all of them is made. That of Simonsohn, Simmons and Nelson makes data without "
+    "a difference some hundred times, and runs every specification on each: here, hundreds of times all trainings. To "
+    "swap the two models' answers at random instead costs nothing, but errs too often where folds share training data "
+    "(docs/statistics.md: sign flips). The curve shows whether a verdict hangs on a choice; it adds nothing to the "
+    "evidence for it."
 )
 
 
@@ -93,7 +93,8 @@ def page(table: pd.DataFrame, multiverse: Multiverse, missing: list[Specificatio
     sections += [
         _outcome(table, a, b, unit),
         "![The differences, and each one's choices](curve.png)",
-        f"Corpus: {corpora(table)}. Differences are in {unit}, first model minus second, with each study's own interval.",
+        f"Corpus: {corpora(table)}. Differences are in {unit}, first model minus second, each with its study's own "
+        "interval.",
         "## What moves the difference\n\nMean difference by the value of a choice, over all specifications that have "
         "it; the choice that moves it most first",
         tables.markdown(_moved(table, multiverse.choices)),
