@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -38,9 +38,9 @@ class Declaration(Section):
     pair: Annotated[list[str], Field(min_length=2, max_length=2)]
     """The models a and b; the difference is a - b."""
     metric: str
-    choices: Annotated[dict[str, list], Field(min_length=1)]
-    """Key of params.yaml, with dots → the values that it takes."""
-    leave_out: Annotated[list[dict[str, Value]], Field(default_factory=list)]
+    choices: Annotated[dict[str, Any], Field(min_length=1)]
+    """Key of params.yaml, with dots → the list of `Value`s that it takes."""
+    leave_out: Annotated[list[dict[str, Any]], Field(default_factory=list)]
     """Combinations that are no specifications: all that have these values."""
 
     @field_validator("name")
@@ -55,8 +55,9 @@ class Declaration(Section):
     def _models(cls, pair: list[str]) -> list[str]:
         if pair[0] == pair[1]:
             raise ValueError("must be two different models")
-        for name in pair:
-            variants.parse(name)
+        parsed = [variants.parse(name) for name in pair]
+        if not any(own.trained or own.parts for own in parsed):
+            raise ValueError("must have a model that is trained, or made of models that are")
         return pair
 
     @field_validator("metric")
@@ -68,11 +69,11 @@ class Declaration(Section):
 
     @field_validator("choices")
     @classmethod
-    def _keys_and_values(cls, choices: dict[str, list]) -> dict[str, list]:
+    def _keys_and_values(cls, choices: dict[str, Any]) -> dict[str, list[Value]]:
         for key, values in choices.items():
             _check_key(key, choices)
-            if not values:
-                raise ValueError(f"{key} must have at least one value, but has none")
+            if not isinstance(values, list) or not values:
+                raise ValueError(f"{key} must be a list of at least one value, but is {short(values)}")
             for value in values:
                 _check_value(key, value)
             texts = [text(value) for value in values]
@@ -129,21 +130,7 @@ def read(path: Path) -> Multiverse:
     declared = _declaration(path)
     params.load()
     study = yaml_file.read(params.PATH)
-    common = restriction(declared.pair, declared.metric)
-    try:
-        own = Params.model_validate(overridden(study, common))
-    except (ValidationError, UserError):  # a choice may be what makes it valid
-        own = None
-    found, broken = [], {}
-    for levels in declared.combinations:
-        try:
-            made = Params.model_validate(overridden(study, common | levels))
-            found.append(Specification(levels=levels, overrides=common | levels, params=made, own=made == own))
-        except ValidationError as error:
-            for message in map(params.explain, error.errors()):
-                broken.setdefault(message, []).append(levels)
-        except UserError as error:
-            broken.setdefault(str(error), []).append(levels)
+    found, broken = _specifications(declared, study)
     if broken:
         every = len(declared.combinations)
         raise UserError("\n       ".join(f"{path}: {_broken(*item, every)}" for item in broken.items()))
@@ -162,7 +149,7 @@ def restriction(pair: list[str], metric: str) -> dict[str, Value]:
     parsed = [variants.parse(name) for name in pair]
     parts = [part for own in parsed for part in own.parts]
     trained = list(dict.fromkeys([own.name for own in parsed if own.trained] + parts))
-    attention, _, modalities = (trained or pair)[0].partition("_")
+    attention, _, modalities = trained[0].partition("_")
     return {
         "variants": trained,
         "references": [own.name for own in parsed if not own.trained],
@@ -237,7 +224,33 @@ def _wrongly_left_out(declared: Declaration) -> Iterator[str]:
         yield "must leave a combination, but leaves none"
 
 
-def _check_key(key: str, choices: dict[str, list]) -> None:
+def _specifications(
+    declared: Declaration, study: dict
+) -> tuple[list[Specification], dict[str, list[dict[str, Value]]]]:
+    """The combinations that hold; and of the others what is wrong → the combinations of which that is so."""
+    common = restriction(declared.pair, declared.metric)
+    own, _ = _validated(study, common)  # None: a choice may be what makes it valid
+    found, broken = [], {}
+    for levels in declared.combinations:
+        made, wrong = _validated(study, common | levels)
+        for message in wrong:
+            broken.setdefault(message, []).append(levels)
+        if made:
+            found.append(Specification(levels=levels, overrides=common | levels, params=made, own=made == own))
+    return found, broken
+
+
+def _validated(study: dict, overrides: dict[str, Value]) -> tuple[Params | None, list[str]]:
+    """A document of params with some keys set, held to the rules; or None, and what is wrong."""
+    try:
+        return Params.model_validate(overridden(study, overrides)), []
+    except ValidationError as error:
+        return None, [params.explain(own) for own in error.errors()]
+    except UserError as error:
+        return None, [str(error)]
+
+
+def _check_key(key: str, choices: dict[str, Any]) -> None:
     if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", key, re.ASCII):
         raise ValueError(f"keys must be keys of params.yaml such as model.padding, but one is {short(key)}")
     for reserved in ("variants", "references", "headline", "compare.pairs", "compare.metrics"):
