@@ -359,6 +359,8 @@ def test_the_committed_example_holds(monkeypatch):
     assert len(made.specifications) == 8
     assert "python -m stages.multiverse docs/multiverse.yaml" in (ROOT / "README.md").read_text()
     page = (ROOT / "docs/multiverse.md").read_text()
+    own = pd.read_csv("metrics/ttest.csv").set_index(["a", "b", "score"]).loc[(*made.pair, made.metric)]
+    assert f"params.yaml's own choices give {-100 * own['difference']:.1f}." in page
     blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert yaml.safe_load(blocks[0]) == yaml.safe_load((ROOT / "docs/multiverse.yaml").read_text())
 
