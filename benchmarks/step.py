@@ -26,13 +26,19 @@ from stages.train.engine import workers
 from stages.train.stack import Stack
 
 VARIANTS = ("self_tva", "cross_tva", "crossself_tva", "self_a", "cross_ta")
+MATCHED = (
+    *("concat_tva", "gate_tva", "mdre_tva", "mha_ta", "amh_tva", "cfn_va_sr", "dca_tva", "self2_tva", "cross_tva_half"),
+    *("mcsan_tva", "mult_tva", "transformer_tva", "lmf_tva", "intermediate_tva", "bottleneck_tva"),
+)
+"""Those of other systems' fusions."""
 BATCH, CLASSES = 32, 7
 KINDS = ("plain float64", "plain float32", "project")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("variants", nargs="*", default=VARIANTS)
+    parser.add_argument("variants", nargs="*", help="by default some of the paper's")
+    parser.add_argument("--matched", action="store_true", help="other systems' fusions; plain float32 alone")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1, help="torch threads; a training worker has one")
     parser.add_argument("--memory", choices=KINDS, help=argparse.SUPPRESS)  # what a child process is to measure
@@ -42,26 +48,27 @@ def main() -> None:
         allocate_for(options.memory)
         print(added_memory(options.variants[0], options.memory))
         return
-    rows = []
-    for variant in options.variants:
-        times = measure(variant, options.rounds)
-        used = {kind: child(variant, kind, options.threads) for kind in KINDS}
+    rows, kinds = [], KINDS[1:] if options.matched else KINDS
+    for variant in options.variants or (MATCHED if options.matched else VARIANTS):
+        times = measure(variant, options.rounds, kinds)
+        used = {kind: child(variant, kind, options.threads) for kind in kinds}
         for what, columns in times.items():
-            table = np.array([columns[kind] for kind in KINDS])
+            seconds = {kind: np.array(columns[kind]) for kind in kinds}
+            ratios = {kind: np.median(seconds[kind] / seconds["project"]) for kind in kinds[:-1]}
             rows.append(
                 {"variant": variant, "what": what}
-                | {f"{kind} (s)": f"{np.median(table[i]):.3f}" for i, kind in enumerate(KINDS)}
-                | {f"{kind} / project": f"{np.median(table[i] / table[2]):.1f}" for i, kind in enumerate(KINDS[:2])}
-                | {f"{kind} (GiB)": f"{used[kind]:.2f}" if what == "training step" else "" for kind in KINDS}
+                | {f"{kind} (s)": f"{np.median(seconds[kind]):.3f}" for kind in kinds}
+                | {f"{kind} / project": f"{ratio:.1f}" for kind, ratio in ratios.items()}
+                | {f"{kind} (GiB)": f"{used[kind]:.2f}" if what == "training step" else "" for kind in kinds}
             )
         print(tables.markdown(pd.DataFrame(rows[-2:])), flush=True)
     print(f"threads: {options.threads}; rounds: {options.rounds}\n\n{tables.markdown(pd.DataFrame(rows))}")
 
 
-def measure(variant: str, rounds: int) -> dict[str, dict[str, list[float]]]:
+def measure(variant: str, rounds: int, kinds: tuple[str, ...] = KINDS) -> dict[str, dict[str, list[float]]]:
     """What → kind → seconds of each round after the first."""
-    runs = {kind: Runner(variant, kind) for kind in KINDS}
-    times = {what: {kind: [] for kind in KINDS} for what in ("training step", "evaluation")}
+    runs = {kind: Runner(variant, kind) for kind in kinds}
+    times = {what: {kind: [] for kind in kinds} for what in ("training step", "evaluation")}
     for number in range(rounds + 1):
         for kind, runner in runs.items():
             allocate_for(kind)

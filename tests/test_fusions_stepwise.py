@@ -5,17 +5,19 @@ Shapes: R runs, B batch, T steps, D width, each another prime or a product of ot
 
 import importlib
 import math
-from itertools import permutations, product
+from itertools import product
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.train import model
+from stages.common import params
+from stages.train import model, plain_fusions
 from stages.train.fusions import bottleneck, intermediate, lmf, mcsan, steps, transformer, transformer_layers
 from stages.train.stack import Stack
 from tests.test_model import one_thread, planned, stacked  # noqa: F401 (a fixture)
 
+CONFIG = params.load()
 RUNS, BATCH, WIDTH, HEADS = 2, 3, 21, 3
 STEPS = {"text": 7, "video": 5, "audio": 11}
 LENGTHS = {"text": torch.tensor([[7, 2, 1], [3, 7, 5]]), "video": None, "audio": torch.tensor([[1, 11, 4], [9, 2, 11]])}
@@ -36,172 +38,6 @@ def sinusoids(time: int, width: int) -> Tensor:
         angle = t / 10_000 ** (column // 2 * 2 / width)
         codes[t, column] = math.cos(angle) if column % 2 else math.sin(angle)
     return codes
-
-
-def feed_forward(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
-
-
-class PlainLayer(nn.Module):
-    """[T, D], [S, D] → [T, D]."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.attention, self.feed_forward = nn.MultiheadAttention(width, heads), feed_forward(width)
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-
-class PlainPost(PlainLayer):
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        z = self.norm_1(x + self.attention(x, y, y)[0])
-        return self.norm_2(z + self.feed_forward(z))
-
-
-class PlainPre(PlainLayer):
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        source = self.norm_1(y)
-        z = x + self.attention(self.norm_1(x), source, source)[0]
-        return z + self.feed_forward(self.norm_2(z))
-
-
-class PlainMcsan(nn.Module):
-    def __init__(self, names: list[str], **_):
-        super().__init__()
-        self.pairs = [(a, b) for a in names for b in names]
-        self.layers = nn.ModuleList(PlainPost(WIDTH, HEADS) for _ in self.pairs)
-
-    def forward(self, e: dict[str, Tensor]) -> Tensor:
-        x = {name: own + sinusoids(*own.shape) for name, own in e.items()}
-        return torch.cat(
-            [layer(x[a], x[b]).max(dim=0).values for (a, b), layer in zip(self.pairs, self.layers, strict=True)]
-        )
-
-
-class PlainStack(nn.Module):
-    def __init__(self, depth: int, width: int, heads: int):
-        super().__init__()
-        self.layers = nn.ModuleList(PlainPre(width, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-
-
-class PlainMult(nn.Module):
-    def __init__(self, names: list[str], inner_heads: int, head_width: int, layers: int = 1, **_):
-        super().__init__()
-        d, count = inner_heads * head_width, len(names)
-        self.projections = nn.ModuleDict({name: nn.Linear(WIDTH, d, bias=False) for name in names})
-        self.crosses = nn.ModuleDict(
-            {a: nn.ModuleDict({b: PlainStack(layers, d, inner_heads) for b in names if b != a}) for a in names}
-        )
-        self.selves = nn.ModuleDict({a: PlainStack(layers, (count - 1) * d, inner_heads) for a in names})
-        size = count * (count - 1) * d
-        self.residual = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
-
-    def forward(self, e: dict[str, Tensor]) -> Tensor:
-        u = {}
-        for name, project in self.projections.items():
-            projected = project(e[name])
-            u[name] = math.sqrt(projected.shape[1]) * projected + sinusoids(*projected.shape)
-        ends = []
-        for a, crosses in self.crosses.items():
-            found = []
-            for b, cross in crosses.items():
-                x = u[a]
-                for layer in cross.layers:
-                    x = layer(x, u[b])
-                found.append(cross.norm(x))
-            x = torch.cat(found, dim=1)
-            x = math.sqrt(x.shape[1]) * x + sinusoids(*x.shape)
-            for layer in self.selves[a].layers:
-                x = layer(x, x)
-            ends.append(self.selves[a].norm(x)[-1])
-        h = torch.cat(ends)
-        return h + self.residual(h)
-
-
-class PlainTransformer(nn.Module):
-    def __init__(self, names: list[str], **_):
-        super().__init__()
-        self.names, self.kinds = names, nn.Parameter(torch.zeros(len(names), WIDTH))
-        self.layer, self.norm = PlainPre(WIDTH, HEADS), nn.LayerNorm(WIDTH)
-
-    def forward(self, e: dict[str, Tensor]) -> Tensor:
-        x = torch.cat([e[name] + sinusoids(*e[name].shape) + self.kinds[i] for i, name in enumerate(self.names)])
-        return self.norm(self.layer(x, x)).mean(dim=0)
-
-
-class PlainLmf(nn.Module):
-    def __init__(self, names: list[str], rank: int = 4):
-        super().__init__()
-        self.names, self.rank = names, rank
-        self.factors = nn.ModuleList(nn.Linear(WIDTH, rank * WIDTH) for _ in names)
-
-    def forward(self, e: dict[str, Tensor]) -> Tensor:
-        output = torch.zeros(WIDTH, dtype=torch.float64)
-        for r in range(self.rank):
-            term = torch.ones(WIDTH, dtype=torch.float64)
-            for name, factor in zip(self.names, self.factors, strict=True):
-                rows = slice(r * WIDTH, (r + 1) * WIDTH)
-                w = torch.cat([factor.weight[rows], factor.bias[rows, None]], dim=1)  # (D, D + 1)
-                term = term * (w @ torch.cat([e[name].mean(dim=0), torch.ones(1, dtype=torch.float64)]))
-            output = output + term
-        return output
-
-
-class PlainWeights(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.q, self.k = nn.Linear(WIDTH, WIDTH, bias=False), nn.Linear(WIDTH, WIDTH, bias=False)
-
-
-class PlainIntermediate(nn.Module):
-    def __init__(self, names: list[str], **_):
-        super().__init__()
-        self.names, self.pairs = names, list(permutations(names, 2))
-        self.weights = nn.ModuleList(PlainWeights() for _ in self.pairs)
-
-    def forward(self, e: dict[str, Tensor]) -> Tensor:
-        weighted = {name: torch.zeros(WIDTH, dtype=torch.float64) for name in self.names}
-        for (x, y), own in zip(self.pairs, self.weights, strict=True):
-            size = WIDTH // HEADS
-            for head in range(HEADS):
-                columns = slice(head * size, (head + 1) * size)
-                q, k = own.q(e[y])[:, columns], own.k(e[x])[:, columns]
-                attention = (q @ k.T / math.sqrt(size)).softmax(dim=1)  # (T, S)
-                weighted[x] = weighted[x] + (attention.mean(dim=0)[:, None] * e[x]).sum(dim=0) / HEADS
-        return torch.cat(list(weighted.values()))
-
-
-class PlainBottleneck(nn.Module):
-    def __init__(self, names: list[str], latents: int = 4, layers: int = 2, **_):
-        super().__init__()
-        self.names, self.latents = names, nn.Parameter(torch.zeros(latents, WIDTH))
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({name: PlainPre(WIDTH, HEADS) for name in names}) for _ in range(layers)
-        )
-        self.norm = nn.LayerNorm(WIDTH)
-
-    def forward(self, e: dict[str, Tensor]) -> Tensor:
-        x = {name: own + sinusoids(*own.shape) for name, own in e.items()}
-        latents = self.latents
-        for layer in self.layers:
-            found = []
-            for name in self.names:
-                both = torch.cat([x[name], latents])  # as the paper has them: latents at the end
-                both = layer[name](both, both)
-                x[name] = both[: len(x[name])]
-                found.append(both[len(x[name]) :])
-            latents = sum(found) / len(found)
-        return sum(self.norm(x[name]).mean(dim=0) for name in self.names) / len(self.names)
-
-
-PLAIN = {
-    "mcsan": PlainMcsan,
-    "mult": PlainMult,
-    "transformer": PlainTransformer,
-    "lmf": PlainLmf,
-    "intermediate": PlainIntermediate,
-    "bottleneck": PlainBottleneck,
-}
 
 
 def build(fusion: str, names: list[str], width: int = WIDTH, **changes) -> nn.Module:
@@ -228,7 +64,7 @@ def encodings(lengths: dict[str, Tensor | None]) -> dict[str, tuple[Tensor, Tens
 
 
 CASES = [
-    *((fusion, names, {}) for fusion in PLAIN for names in (["text", "video", "audio"], ["video", "audio"])),
+    *((fusion, names, {}) for fusion in SETTINGS for names in (["text", "video", "audio"], ["video", "audio"])),
     ("mult", ["text", "video", "audio"], {"layers": 2}),
     ("lmf", ["text", "audio"], {"rank": 1}),
     ("bottleneck", ["text", "audio"], {"layers": 3, "latents": 5}),
@@ -243,7 +79,8 @@ def test_outputs_and_gradients_are_those_of_plain_torch_on_each_utterance_alone(
     networks = [randomised(build(fusion, names, **changes)) for _ in range(RUNS)]
     references = []
     for own in networks:
-        reference = PLAIN[fusion](names, **SETTINGS[fusion] | changes).double()
+        reference = plain_fusions.FUSIONS[fusion](names, WIDTH, **CONFIG.settings(fusion) | SETTINGS[fusion] | changes)
+        reference.double()
         reference.load_state_dict(own.state_dict())
         references.append(reference)
     network, inputs = stacked(*networks), encodings(lengths)
@@ -254,8 +91,8 @@ def test_outputs_and_gradients_are_those_of_plain_torch_on_each_utterance_alone(
             alone = {}
             for name in names:
                 x, length = inputs[name]
-                alone[name] = x[run, i] if length is None else x[run, i, : length[run, i]]
-            expected.append(reference(alone))
+                alone[name] = x[run, i, None, : None if length is None else length[run, i]]
+            expected.append(reference.fused(alone)[0])
     expected = torch.stack(expected).unflatten(0, (RUNS, BATCH))
     assert output.shape == (RUNS, BATCH, network.size)
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-10)
@@ -300,7 +137,7 @@ def test_parameter_counts_at_the_papers_sizes(fusion, letters):
 
 @pytest.mark.parametrize("padding", ["all", "lengths"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("fusion", PLAIN)
+@pytest.mark.parametrize("fusion", SETTINGS)
 def test_a_run_is_the_same_to_the_last_bit_whatever_is_beside_it(fusion, dtype, padding):
     torch.manual_seed(0)
     width, names = 10, list(STEPS)
@@ -327,7 +164,7 @@ def test_a_run_is_the_same_to_the_last_bit_whatever_is_beside_it(fusion, dtype, 
             assert torch.equal(actual[run], expected[0])
 
 
-@pytest.mark.parametrize("fusion", PLAIN)
+@pytest.mark.parametrize("fusion", SETTINGS)
 def test_mixed_precision(fusion):
     torch.manual_seed(0)
     network = stacked(build(fusion, list(STEPS)), build(fusion, list(STEPS)))
@@ -394,19 +231,22 @@ def test_layer_norm_is_torchs(shape):
 
 @pytest.mark.parametrize(
     ("layer", "plain"),
-    [(transformer_layers.PreNormLayer, PlainPre), (transformer_layers.PostNormLayer, PlainPost)],
+    [
+        (transformer_layers.PreNormLayer, plain_fusions.PreNormLayer),
+        (transformer_layers.PostNormLayer, plain_fusions.PostNormLayer),
+    ],
 )
 def test_layers_of_two_runs_are_each_the_plain_one(layer, plain):
     torch.manual_seed(0)
     own = [randomised(layer(10, 5, 0.0)) for _ in range(RUNS)]
-    references = [plain(10, 5).double() for _ in range(RUNS)]
+    references = [plain(10, 5, 0.0).double() for _ in range(RUNS)]
     for reference, module in zip(references, own, strict=True):
         reference.load_state_dict(module.state_dict())
     target, source = (torch.randn(RUNS, BATCH, time, 10, dtype=torch.float64) for time in (7, 11))
     lengths = torch.tensor([[11, 1, 4], [3, 11, 2]])
     actual = stacked(*own)(target, source, lengths)
     for run, i in product(range(RUNS), range(BATCH)):
-        expected = references[run](target[run, i], source[run, i, : lengths[run, i]])
+        expected = references[run](target[run, i, None], source[run, i, None, : lengths[run, i]])[0]
         torch.testing.assert_close(actual[run, i], expected, rtol=0, atol=1e-12)
 
 

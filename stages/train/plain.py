@@ -11,8 +11,11 @@ Of a modality m with sequence x_m [T, F], padded with zeros (Rajan, Brutti, Cava
 
 Cross-attention has all ordered pairs m ≠ n of modalities, self-attention the pairs (m, m).
 
-Parameters have the names of `model.py`'s, and one seed gives both the same ones. Shapes: B batch, T positions (of a
-target), S positions (of a source), F features, h hidden, D = 2h, H heads, C classes.
+Other systems' fusions in plain torch are in `plain_fusions.py`, without padding; a new fusion's plain form is one entry
+there, by which `benchmarks/step.py` and the tests of fusions compare it.
+
+Parameters have the names of `model.py`'s, and of the paper's models one seed gives both the same ones. Shapes: B batch,
+T positions (of a target), S positions (of a source), F features, h hidden, D = 2h, H heads, C classes.
 """
 
 from itertools import permutations
@@ -21,11 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from stages.common.plan import Fusion, Modality, Plan, Sizes
+from stages.common.plan import Modality, Plan, Sizes
+from stages.train import plain_fusions
 from stages.train.model import Shape
 
 FUSIONS = ("cross", "self", "cross_nosp", "self_nosp", "crossself")
-"""The fusions that this file knows: the paper's."""
+"""The paper's fusions; those of other systems are in `plain_fusions.py`."""
 
 
 class Encoder(nn.Module):
@@ -91,14 +95,15 @@ class Joined(nn.Module):
 
 
 class Model(nn.Module):
-    """Sequences of some modalities → logits [B, C]; raises ValueError if `plan`'s fusion is none of `FUSIONS`."""
+    """Sequences of some modalities → logits [B, C]."""
 
     def __init__(self, plan: Plan, shape: Shape):
+        """Raises ValueError if `plan`'s fusion has no plain form: that of other systems' knows no padding."""
         super().__init__()
         self.modalities = plan.names
         for modality in plan.modalities:
             self.add_module(f"encoder_{modality.name}", Encoder(modality, shape, plan.model))
-        self.fusion = _fusion(plan.fusion, plan.names, 2 * plan.model.hidden)
+        self.fusion = _fusion(plan)
         neurons = plan.model.classifier
         self.classifier = nn.Sequential(nn.Linear(self.fusion.size, neurons), nn.Linear(neurons, shape.classes))
 
@@ -108,9 +113,15 @@ class Model(nn.Module):
         return self.classifier(self.fusion(encodings))
 
 
-def _fusion(fusion: Fusion, modalities: list[str], width: int) -> PairwiseAttention | Joined:
+def _fusion(plan: Plan) -> nn.Module:
+    fusion, modalities, width = plan.fusion, plan.names, 2 * plan.model.hidden
+    if fusion.name in plain_fusions.FUSIONS and plan.model.padding == "attend":
+        return plain_fusions.FUSIONS[fusion.name](modalities, width, **fusion.settings)
     if fusion.name not in FUSIONS:
-        raise ValueError(f"the fusion must be one of the paper's, {', '.join(FUSIONS)}, but is {fusion.name!r}")
+        raise ValueError(
+            f"the fusion must be one of the paper's, {', '.join(FUSIONS)}, or with `model.padding: attend` "
+            f"{', '.join(plain_fusions.FUSIONS)}, but is {fusion.name!r}"
+        )
     kind, _, option = fusion.name.partition("_")
     cross, own = list(permutations(modalities, 2)), [(name, name) for name in modalities]
     mechanisms = [

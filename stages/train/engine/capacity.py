@@ -27,7 +27,9 @@ def runs_per_process(plan: Plan, positions: int, together: int | Literal["auto"]
     batch, device = plan.protocol.batch_size, resolve_device(plan.device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        weights = 4 * batch * plan.fusion.settings.get("heads", 1) * positions**2  # bytes
+        settings = plan.fusion.settings
+        heads = max((value for name, value in settings.items() if name in ("heads", "inner_heads")), default=1)
+        weights = 4 * batch * heads * settings.get("layers", 1) * positions**2  # bytes
         return max(1, min(MOST_ON_CUDA, free // 2 // (COPIES_ON_CUDA * weights)))
     values = batch * positions * 2 * plan.model.hidden  # of a batch's encodings
     return max(1, min(MOST, ENOUGH // values))

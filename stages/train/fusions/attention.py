@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from stages.train import kernels
-from stages.train.kernels import attention as attention_kernel
-from stages.train.layers import Dropout, Linear, linear
+from stages.train.kernels import averaged
+from stages.train.kernels.dropout import threshold
+from stages.train.kernels.vectors import LANES
+from stages.train.layers import Dropout, Linear, linear, round_up
 
 Encodings = dict[str, tuple[Tensor, Tensor | None]]
 """Modality → encoding [R, B, T, D] and how many of its positions hold data [R, B], None: all."""
@@ -19,7 +21,7 @@ class AveragedAttention(nn.Module):
 
     Target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, D]. The average over the target commutes with
     everything after the softmax, so it is taken first: of the weights, not of T output vectors. On the CPU the averaged
-    weights are computed by compiled loops (`kernels/attention.py`), elsewhere by torch's own operations.
+    weights are computed by compiled loops (`kernels/averaged.py`), elsewhere by torch's own operations.
     """
 
     def __init__(self, width: int, heads: int, dropout: float):
@@ -78,13 +80,25 @@ def compiled_weights(
 ) -> Tensor:
     """`averaged_weights` by compiled loops, whose random numbers are a hash of a seed that each run draws."""
     runs, batch = q.shape[:2]
-    seeds = dropout.seeds() if dropout.rate else np.zeros(runs, np.uint32)
-    lengths = [
-        torch.full((runs * batch,), x.shape[2]) if given is None else given.flatten()
-        for x, given in ((q, q_lengths), (k, k_lengths))
-    ]
-    q, k = (x.flatten(0, 1).to(torch.promote_types(x.dtype, torch.float32)) for x in (q, k))
-    return _CompiledWeights.apply(q, k, heads, dropout.rate, seeds, *lengths).unflatten(0, (runs, batch))
+    lengths = [flat_lengths(x, given) for x, given in ((q, q_lengths), (k, k_lengths))]
+    weights = _CompiledWeights.apply(
+        *flat_samples(q, k),
+        heads,
+        dropout.rate,
+        dropout.seeds() if dropout.rate else np.zeros(runs, np.uint32),
+        *lengths,
+    )
+    return weights.unflatten(0, (runs, batch))
+
+
+def flat_lengths(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """How many positions of x [R, B, T, D] count, as compiled loops read it: [R · B]; `lengths` [R, B], None: all."""
+    return torch.full((x.shape[0] * x.shape[1],), x.shape[2]) if lengths is None else lengths.flatten()
+
+
+def flat_samples(*tensors: Tensor) -> list[Tensor]:
+    """Each [R, B, T, D] as compiled loops read it: [R · B, T, D], in float32 where it is of mixed precision."""
+    return [x.flatten(0, 1).to(torch.promote_types(x.dtype, torch.float32)).contiguous() for x in tensors]
 
 
 class _CompiledWeights(torch.autograd.Function):
@@ -92,11 +106,11 @@ class _CompiledWeights(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, heads, dropout, seeds, q_lengths, k_lengths):
-        ctx.heads, ctx.drop, ctx.seeds = heads, attention_kernel.threshold(dropout), seeds
+        ctx.heads, ctx.drop, ctx.seeds = heads, threshold(dropout), seeds
         pooled = q.new_empty(len(q), heads, k.shape[1])
-        peaks, sums = q.new_empty(2, len(q), heads, q.shape[1])
-        attention_kernel.forward(
-            *_arrays(q, k), heads, *_arrays(q_lengths, k_lengths), ctx.drop, seeds, *_arrays(pooled, peaks, sums)
+        peaks, sums = q.new_empty(2, len(q), heads, round_up(q.shape[1], LANES))
+        averaged.forward(
+            *arrays_of(q, k), heads, *arrays_of(q_lengths, k_lengths), ctx.drop, seeds, *arrays_of(pooled, peaks, sums)
         )
         ctx.save_for_backward(q, k, q_lengths, k_lengths, peaks, sums)
         return pooled
@@ -105,12 +119,13 @@ class _CompiledWeights(torch.autograd.Function):
     def backward(ctx, grad):
         q, k, q_lengths, k_lengths, peaks, sums = ctx.saved_tensors
         grad_q, grad_k = torch.empty_like(q), torch.empty_like(k)
-        arrays = _arrays(q, k, q_lengths, k_lengths, peaks, sums, grad.contiguous(), grad_q, grad_k)
-        attention_kernel.backward(*arrays[:2], ctx.heads, *arrays[2:4], ctx.drop, ctx.seeds, *arrays[4:])
+        arrays = arrays_of(q, k, q_lengths, k_lengths, peaks, sums, grad.contiguous(), grad_q, grad_k)
+        averaged.backward(*arrays[:2], ctx.heads, *arrays[2:4], ctx.drop, ctx.seeds, *arrays[4:])
         return grad_q, grad_k, None, None, None, None, None
 
 
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+def arrays_of(*tensors: Tensor) -> list[np.ndarray]:
+    """The tensors' memory as numpy reads it."""
     return [tensor.detach().numpy() for tensor in tensors]
 
 

@@ -6,18 +6,24 @@ source, D width, H heads.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stages.train.fusions.attention import AveragedAttention, valid
-from stages.train.layers import Dropout, Linear, linear
+from stages.train import kernels
+from stages.train.fusions.attention import AveragedAttention, arrays_of, flat_lengths, flat_samples, valid
+from stages.train.kernels import positionwise
+from stages.train.kernels.dropout import threshold
+from stages.train.kernels.vectors import LANES
+from stages.train.layers import Dropout, Linear, linear, round_up
 
 
 class PositionwiseAttention(AveragedAttention):
     """MHA(Q, K, V)[t] for every t, with the parameters of `AveragedAttention`.
 
-    Target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, T, D].
+    Target [R, B, T, D] (Q), source [R, B, S, D] (K = V) → [R, B, T, D]. On the CPU by compiled loops
+    (`kernels/positionwise.py`), elsewhere by torch's own operations.
     """
 
     def forward(self, target: Tensor, source: Tensor, source_lengths: Tensor | None) -> Tensor:
@@ -26,7 +32,8 @@ class PositionwiseAttention(AveragedAttention):
         scale = math.sqrt(self.heads / target.shape[-1])
         q = linear(target, weight[0] * scale, bias[0] * scale)  # (R, B, T, D)
         k, v = (linear(source, weight[i], bias[i]) for i in (1, 2))  # (R, B, S, D)
-        return self.out_proj(attended(q, k, v, self.heads, self.dropout, source_lengths))
+        attend = compiled_attended if kernels.are_for(q) else attended
+        return self.out_proj(attend(q, k, v, self.heads, self.dropout, source_lengths))
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: Dropout, lengths: Tensor | None) -> Tensor:
@@ -39,6 +46,36 @@ def attended(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: Dropout, leng
     if lengths is not None:
         scores = scores.masked_fill(~valid(lengths, k.shape[3])[:, :, None, None], -math.inf)
     return (dropout(scores.softmax(dim=-1)) @ v).transpose(2, 3).flatten(3)  # (R, B, T, D)
+
+
+def compiled_attended(q: Tensor, k: Tensor, v: Tensor, heads: int, dropout: Dropout, lengths: Tensor | None) -> Tensor:
+    """`attended` by compiled loops (`kernels/positionwise.py`), whose random numbers are a hash of each run's seed."""
+    runs, batch = q.shape[:2]
+    seeds = dropout.seeds() if dropout.rate else np.zeros(runs, np.uint32)
+    output = _CompiledAttention.apply(*flat_samples(q, k, v), heads, dropout.rate, seeds, flat_lengths(k, lengths))
+    return output.unflatten(0, (runs, batch))
+
+
+class _CompiledAttention(torch.autograd.Function):
+    """q [N, T, D], k and v [N, S, D] of N = R · B samples, seeds [R], lengths [N] → [N, T, D]."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, heads, dropout, seeds, lengths):
+        ctx.heads, ctx.drop, ctx.seeds = heads, threshold(dropout), seeds
+        output = torch.empty_like(q)
+        peaks, sums = q.new_empty(2, len(q), heads, round_up(q.shape[1], LANES))
+        arrays = arrays_of(q, k, v, lengths, output, peaks, sums)
+        positionwise.forward(*arrays[:3], heads, arrays[3], ctx.drop, seeds, *arrays[4:])
+        ctx.save_for_backward(q, k, v, lengths, output, peaks, sums)
+        return output
+
+    @staticmethod
+    def backward(ctx, grad):
+        q, k, v = ctx.saved_tensors[:3]
+        grads = [torch.empty_like(x) for x in (q, k, v)]
+        arrays = arrays_of(*ctx.saved_tensors, grad.contiguous(), *grads)
+        positionwise.backward(*arrays[:3], ctx.heads, arrays[3], ctx.drop, ctx.seeds, *arrays[4:])
+        return *grads, None, None, None, None
 
 
 class LayerNorm(nn.Module):

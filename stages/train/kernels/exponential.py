@@ -13,29 +13,34 @@ _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
 def exp(x: float) -> float:
-    """e^x; in float32 Cephes's expf (S. Moshier), within 1e-7 relative, with x cut to [-87, 88]."""
+    """e^x, of numbers or vectors; in float32 Cephes's expf (S. Moshier), within 1e-7 relative, x cut to [-87, 88]."""
     return np.exp(x)
 
 
 @overload(exp)
 def _exp(x):
-    return _exp_float32 if x == types.float32 else lambda x: np.exp(x)
+    return _exp_float32 if getattr(x, "dtype", x) == types.float32 else lambda x: np.exp(x)
 
 
 def _exp_float32(x):
     x = min(max(x, _LEAST), _GREATEST)
     n = np.floor(x * _LOG2E + _HALF)
     r = x - n * _LN2_HIGH - n * _LN2_LOW
-    p = ((((_P0 * r + _P1) * r + _P2) * r + _P3) * r + _P4) * r + _P5
+    p = ((((r * _P0 + _P1) * r + _P2) * r + _P3) * r + _P4) * r + _P5
     p = p * r * r + r + _ONE
-    return p * float32_of_bits(np.int32((np.int32(n) + np.int32(127)) << np.int32(23)))
+    return p * _power_of_two(n)
 
 
 @intrinsic
-def float32_of_bits(_, bits):
-    """The float32 whose bits are those of an int32."""
+def _power_of_two(_, x):
+    """2^x of a whole float32 from -126 to 127, or of a vector of them."""
 
-    def generate(_context, builder, _signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
+    def generate(context, builder, signature, arguments):
+        result = context.get_value_type(signature.return_type)
+        word, lanes = ir.IntType(32), getattr(result, "count", None)
+        integers = ir.VectorType(word, lanes) if lanes else word
+        bias, shift = (ir.Constant(integers, [n] * lanes if lanes else n) for n in (127, 23))
+        exponent = builder.add(builder.fptosi(arguments[0], integers), bias)
+        return builder.bitcast(builder.shl(exponent, shift), result)
 
-    return types.float32(bits), generate
+    return x(x), generate

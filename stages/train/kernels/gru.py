@@ -7,7 +7,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from stages.train.kernels.compiled import njit
 from stages.train.kernels.exponential import exp
-from stages.train.kernels.product import COLUMNS, product
+from stages.train.kernels.product import COLUMNS, panels, product
+from stages.train.kernels.vectors import LANES, load, store
 from stages.train.layers import round_up
 
 
@@ -127,7 +128,7 @@ def _forward(
     hidden_gates = np.empty((batch, 3 * padded), output.dtype)
     for run in range(runs):
         for d in range(2):
-            weight_t = _padded(weight[run, d], padded).T.copy()
+            weight_t = panels(_padded(weight[run, d], padded).T)
             states[run, d, 0] = 0
             for s in range(time):
                 before, after = states[run, d, s % kept], states[run, d, s % kept + 1]
@@ -187,18 +188,18 @@ def _gather(x, hidden_gates, bias, r, z, n, hidden_new):
         r[j], z[j], n[j], hidden_new[j] = 0, 0, 0, 0
 
 
-@njit(fastmath={"contract"}, error_model="numpy")
+@njit(error_model="numpy")
 def _activate(hidden_new, before, r, z, n, after):
     """Compute the gates r, z and n in place and the next state `after`, of all sequences at once."""
     one, two = r.dtype.type(1), r.dtype.type(2)
-    for j in range(len(r)):
-        r[j] = one / (one + exp(-r[j]))
-    for j in range(len(z)):
-        z[j] = one / (one + exp(-z[j]))
-    for j in range(len(n)):
-        n[j] = two / (one + exp(-two * (n[j] + r[j] * hidden_new[j]))) - one  # tanh
-    for j in range(len(after)):
-        after[j] = (one - z[j]) * n[j] + z[j] * before[j]
+    for j in range(0, len(r), LANES):
+        reset = one / (one + exp(-one * load(r, j)))
+        update = one / (one + exp(-one * load(z, j)))
+        new = two / (one + exp(-two * (load(n, j) + reset * load(hidden_new, j)))) - one  # tanh
+        store(r, j, reset)
+        store(z, j, update)
+        store(n, j, new)
+        store(after, j, (one - update) * new + update * load(before, j))
 
 
 @njit(cache=True, error_model="numpy")
@@ -219,7 +220,7 @@ def _backward(
     grad_n, grad_hidden_new = np.empty((batch, padded), grad.dtype), np.empty((batch, padded), grad.dtype)
     for run in range(runs):
         for d in range(2):
-            wide = _padded(weight[run, d], padded)
+            wide = panels(_padded(weight[run, d], padded))
             grad_state[:] = 0
             for s in range(time - 1, -1, -1):
                 for b in range(batch):
@@ -252,7 +253,7 @@ def _backward(
                 grad_state += passed
 
 
-@njit(fastmath={"contract"}, error_model="numpy")
+@njit(error_model="numpy")
 def _activate_back(
     r,
     z,
@@ -270,16 +271,14 @@ def _activate_back(
     `grad_state`, that of the state after the step, becomes the part that reaches the state `before` it by z alone.
     """
     one = r.dtype.type(1)
-    for j in range(len(r)):
-        grad_z[j] = grad_state[j] * (before[j] - n[j]) * z[j] * (one - z[j])
-    for j in range(len(r)):
-        grad_n[j] = grad_state[j] * (one - z[j]) * (one - n[j] * n[j])
-    for j in range(len(r)):
-        grad_hidden_new[j] = grad_n[j] * r[j]
-    for j in range(len(r)):
-        grad_r[j] = grad_n[j] * hidden_new[j] * r[j] * (one - r[j])
-    for j in range(len(r)):
-        grad_state[j] = grad_state[j] * z[j]
+    for j in range(0, len(r), LANES):
+        reset, update, new, grad = load(r, j), load(z, j), load(n, j), load(grad_state, j)
+        grad_new = grad * (one - update) * (one - new * new)
+        store(grad_z, j, grad * (load(before, j) - new) * update * (one - update))
+        store(grad_n, j, grad_new)
+        store(grad_hidden_new, j, grad_new * reset)
+        store(grad_r, j, grad_new * load(hidden_new, j) * reset * (one - reset))
+        store(grad_state, j, grad * update)
 
 
 @njit
