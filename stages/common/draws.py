@@ -42,6 +42,12 @@ class Range(Section):
         return self
 
 
+DEFAULT: dict[str, Range | list[Value]] = {
+    "train.protocol.learning_rate": Range(low=0.0003, high=0.003, log=True),
+    "model.hidden": [30, 60],
+    "model.attention_dropout": Range(low=0.0, high=0.3),
+}
+
 _SHAPE = TypeAdapter(Range | Annotated[list[Value], Field(min_length=1)])
 
 
@@ -51,7 +57,7 @@ class Tune(Section):
     draws: Annotated[int, Field(ge=0, le=1000)] = 0
     """0: nothing is tuned, and a variant's settings are those of the rest of the file."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
-    ranges: dict[str, Range | list[Value]] = Field(default_factory=dict)
+    ranges: dict[str, Range | list[Value]] = Field(default_factory=lambda: dict(DEFAULT))
     """A setting's key with dots, such as model.hidden → its values, equally probable, or its bounds."""
 
     @field_validator("ranges", mode="before")
