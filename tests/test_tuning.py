@@ -105,6 +105,16 @@ def test_without_tuning_plans_are_the_same_bytes():
         assert plan_stage.tuned(variant, own, own.drawn()).as_json() == plan_stage.make(variant, own).as_json()
     (plan,) = plan_stage.tuned("self_t", own, []).plans()
     assert plan == plan_stage.make("self_t", own)
+    assert "stages.train.choice" not in plan.training_code | plan.output_code
+
+
+def test_a_tuned_plan_depends_on_what_chooses_but_no_draws_training_does():
+    own = config()
+    tuned = plan_stage.tuned("self_t", own, own.drawn())
+    assert "stages.train.choice" in tuned.output_code
+    for plan, drawn in zip(tuned.plans(), own.drawn(), strict=True):
+        alone = plan_stage.make("self_t", drawn)
+        assert plan.model_dump(exclude={"output_code"}) == alone.model_dump(exclude={"output_code"})
 
 
 BAD = {
