@@ -192,7 +192,10 @@ def test_work_that_another_process_removes_meanwhile_is_passed_over(tmp_path, mo
 def test_a_lock_is_held_by_the_living_only(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(work, "_digest", lambda *_: "0" * 32)
-    own = work.Work("self_t", SimpleNamespace(names=[]), "")
+    monkeypatch.setattr(
+        work.tuning, "read", lambda _: SimpleNamespace(draws=[], plans=lambda: [SimpleNamespace(names=[])])
+    )
+    own = work.Draws("self_t", "")
     with own.lock(1, wait=False) as granted:
         assert granted
         with own.lock(1, wait=False) as again, own.lock(2, wait=False) as other:

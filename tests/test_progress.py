@@ -138,18 +138,18 @@ def test_a_place_comes_from_what_stages_noted(tmp_path, monkeypatch):
     for variant in config.variants:
         plan.path(variant).parent.mkdir(parents=True, exist_ok=True)
         plan.path(variant).write_text(make(variant, config).as_json())
-    cross, text = (work.Work(name, plan.read(name), "data") for name in ("cross_tv", "self_t"))
+    cross, text = (work.Draws(name, "data") for name in ("cross_tv", "self_t"))
     for seed in (1, 2):
         predictions.folder("self_t", seed).mkdir(parents=True)
     text.note_written(1, runs=10, seconds=4.0)
     text.note_written(2, runs=0, seconds=1.0)
     text.note_written(3, runs=5, seconds=2.0)  # whose outputs have gone
-    cross.write_result(RunId(3, 5), Record(values={}, arrays={}))
+    cross.works[0].write_result(RunId(3, 5), Record(values={}, arrays={}))
     run_ids = [RunId(seed, fold) for seed in (1, 2) for fold in range(1, 6)]
-    assert study.place(cross, 1, run_ids, [1, 2, 3, 4, 5], config) == Place(
+    assert study.place(cross, 1, {cross.digest: run_ids}, [1, 2, 3, 4, 5], config) == Place(
         number=4, stages=6, done=10 * 20.0, seconds=5.0, own=10 * 27.0, later=5 * 20.0 + 4 * 27.0
     )
-    assert study.place(cross, 9, run_ids, [1, 2, 3, 4, 5], config) is None
+    assert study.place(cross, 9, {cross.digest: run_ids}, [1, 2, 3, 4, 5], config) is None
     for note in (tmp_path / ".work/written").iterdir():
         note.write_text(note.read_text()[: 50 if "seed1" in note.name else 0])
-    assert study.place(text, 1, [], [1], config).done == 0
+    assert study.place(text, 1, {}, [1], config).done == 0

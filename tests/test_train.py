@@ -33,7 +33,7 @@ from stages.plan.__main__ import make
 from stages.train import __main__ as stage
 from stages.train import data, model, plain, protocol
 from stages.train.device import deterministic
-from stages.train.engine.work import Work, data_digest
+from stages.train.engine.work import Draws, data_digest
 from stages.train.optimiser import Plateau
 from stages.train.run_state import Epoch, RunState
 from stages.train.stack import Stack
@@ -571,12 +571,13 @@ def test_a_later_seeds_failure_is_its_own_stages(monkeypatch, trained):
     monkeypatch.chdir(trained.folder)
     monkeypatch.setattr("stages.train.engine.workers.train", train)
     config, folds = changed_params(trained, seeds=[11, 12], train__together=8), [1, 2]
-    work = Work("self_t", make("self_t", config), data_digest())
-    stage._train(11, work.unfinished(11, folds), folds, config, work)
+    draws = Draws("self_t", data_digest())
+    (work,) = draws.works
+    stage._train(11, work.unfinished(11, folds), folds, config, draws, work, 0)
     assert tried == [[(11, 1), (11, 2), (12, 1), (12, 2)], [(11, 1), (11, 2)]]
     assert work.unfinished(11, folds) == []
     with pytest.raises(UserError, match="seed 12 explodes"):
-        stage._train(12, work.unfinished(12, folds), folds, config, work)
+        stage._train(12, work.unfinished(12, folds), folds, config, draws, work, 0)
 
 
 def test_an_unknown_variant_is_said(trained):

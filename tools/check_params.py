@@ -17,7 +17,7 @@ def main() -> None:
     UserError
         If one of them is not valid; names the key.
     """
-    params.load()
+    params.load().drawn()
     variants.check()
     warning = repair_lock.killed_experiment()
     if warning:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages.aggregate import optimism, papers_tables
-from stages.common import cli, corpus, costs, files, params, predictions, scores
+from stages.common import cli, corpus, costs, files, params, predictions, scores, tuning
 
 METRICS_FOLDER = Path("metrics")
 
@@ -14,7 +14,7 @@ def main() -> None:
     study = config.models, config.seeds, meta.classes
     test, dev = (predictions.read_study(*study, part=part) for part in ("test", "dev"))
     runs, developed = scores.run_scores(test, meta.classes, dev), scores.run_scores(dev, meta.classes, dev)
-    runs = costs.with_costs(runs)
+    runs = tuning.with_parameters(costs.with_costs(runs))
     files.write_csv(scores.FILE, runs)
     published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None
     summary = papers_tables.summarise(runs, config.compare.metrics)

@@ -1,4 +1,8 @@
-"""`runs/<variant>/seed<seed>/cost.json`: what each run of a seed cost, but for its time: parameters and epochs."""
+"""`runs/<variant>/seed<seed>/cost.json`: what each run of a seed cost, but for its time: parameters and epochs.
+
+A run that was tuned cost all of its draws: its epochs are theirs, where draws of the same settings are trained, and
+count, once; parameters are those of the largest of the models that the folds chose (each fold's own: `tuning.csv`).
+"""
 
 import json
 from pathlib import Path

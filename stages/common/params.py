@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from stages.common import extractors, fusion_settings, plan, variants, yaml_file
+from stages.common import draws, extractors, fusion_settings, plan, variants, yaml_file
 from stages.common.errors import UserError, short
 from stages.common.metrics import METRICS, PAPERS
 from stages.common.plan import Count, Protocol, Section, Size
@@ -325,6 +325,7 @@ class Params(Section):
     fusions: dict[str, dict] = Field(default_factory=dict)
     """Settings of single fusions (`fusion_settings.py`): those of `stages/train/fusions/<name>.py`."""
     train: Train = Train()
+    tune: draws.Tune = draws.Tune()
     headline: Headline
     compare: Compare
     confusion: Confusion
@@ -511,6 +512,26 @@ class Params(Section):
         model, sizes = fusion_settings.model(fusion), self.model.model_dump()
         shared = {name: sizes[name] for name in sizes if name in fusion_settings.required(fusion)}
         return model.model_validate(shared | self.fusions.get(fusion, {})).model_dump()
+
+    def drawn(self) -> list["Params"]:
+        """For each draw of `tune` these params with the draw's values, which keep all rules; none if nothing is tuned.
+
+        Raises
+        ------
+        UserError
+            If a draw breaks a rule; names the draw, its values and the rule.
+        """
+        document, found = self.model_dump(exclude_unset=True, exclude={"tune"}), []
+        for number in range(1, self.tune.draws + 1):
+            values = draws.values(self.tune, number)
+            try:
+                found.append(Params.model_validate(draws.with_values(document, values)))
+            except ValidationError as error:
+                said = ", ".join(f"{key}: {value}" for key, value in values.items())
+                raise UserError(
+                    f"{PATH}: tune.ranges: draw {number} ({said}) breaks a rule: {explain(error.errors()[0])}"
+                ) from None
+        return found
 
 
 def load(path: Path = PATH) -> Params:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common import cli, corpus, figures, files, params, plan, scores, tables, variants
+from stages.common import cli, corpus, figures, files, params, scores, tables, variants
 from stages.common.metrics import METRICS
 from stages.cost import drawing
-from stages.train.engine.work import Work, data_digest
+from stages.train.engine.work import Draws, data_digest
 
 TABLE, PAGE, FIGURE = Path("metrics/cost.csv"), Path("metrics/cost.md"), Path("plots/cost.png")
 
@@ -32,16 +32,19 @@ def main() -> None:
 def run_seconds(config: params.Params) -> pd.DataFrame:
     """variant, seed, fold and seconds of the runs whose times are known: the number of epochs times their median.
 
-    The median, because an epoch may have waited for the compiler, or for its machine to go on.
+    The median, because an epoch may have waited for the compiler, or for its machine to go on. A run that was tuned
+    took the seconds of all its draws, and is there if all of these are known.
     """
     data, found = data_digest(), []
     for variant in config.variants:
-        work = Work(variant, plan.read(variant), data)
+        works = Draws(variant, data).works
         for seed in config.seeds:
+            times = [{fold: own for fold, own in work.times(seed).items() if own} for work in works]
             found += [
-                {"variant": variant, "seed": seed, "fold": fold, "seconds": len(own) * statistics.median(own)}
-                for fold, own in work.times(seed).items()
-                if own
+                {"variant": variant, "seed": seed, "fold": fold, "seconds": sum(seconds)}
+                for fold in times[0]
+                if all(fold in own for own in times)
+                for seconds in [[len(own[fold]) * statistics.median(own[fold]) for own in times]]
             ]
     trained = pd.DataFrame(found, columns=["variant", "seed", "fold", "seconds"])
     return pd.concat([trained, *(_of_parts(reference, trained) for reference in config.references)])

@@ -6,15 +6,17 @@ DVC removes a stage's outputs and runs its command with the values of `params.ya
 before they are checked: so every train stage depends on its plan, and every stage `features` on `CHECKED`.
 """
 
+import functools
 import json
 from pathlib import Path
 
-from stages.common import cli, code, files, params, plan, variants
+from stages.common import cli, code, files, fusion_settings, params, plan, tuning, variants
 
 TRAINING = "stages.train.protocol"
 OUTPUTS = "stages.train.outputs"
 """What writes a train stage's outputs: if it alone changes, they are written again from the results in `.work/`."""
-
+CHOICE = "stages.train.choice"
+"""What chooses among draws, where a study is tuned."""
 
 FEATURES = "features"
 """Beside the plans, the folder of what each modality's features depend on."""
@@ -26,10 +28,11 @@ def main() -> None:
     """Write a plan for each variant of the study."""
     config = params.load()
     variants.check()
+    drawn = config.drawn()
     with files.replacing(plan.FOLDER) as folder:
         folder.mkdir()
         for variant in config.variants:
-            files.write_text(folder / f"{variant}.json", make(variant, config).as_json())
+            files.write_text(folder / f"{variant}.json", tuned(variant, config, drawn).as_json())
         for modality in config.modalities:
             settings = config.extractor(modality)
             content = json.dumps(settings.model_dump() if settings else {}, indent=1) + "\n"
@@ -58,6 +61,39 @@ def make(variant: str, config: params.Params) -> plan.Plan:
         training_code=training,
         output_code={name: own for name, own in outputs.items() if name not in training},
     )
+
+
+def tuned(variant: str, config: params.Params, drawn: list[params.Params]) -> tuning.Tuned:
+    """The plan of a variant with its draws, those of `drawn`: `config.drawn()`."""
+    own = make(variant, config).model_dump()
+    if drawn:
+        chooses = code.hashes([CHOICE])
+        own["output_code"] |= {name: each for name, each in chooses.items() if name not in own["training_code"]}
+    return tuning.Tuned(**own, draws=[_draw(variant, config, each) for each in drawn])
+
+
+def _draw(variant: str, config: params.Params, drawn: params.Params) -> tuning.Draw:
+    """A draw, as params, and what it makes of a variant."""
+    made, document = make(variant, drawn), drawn.model_dump(exclude_unset=True)
+    settings = {
+        key: functools.reduce(lambda section, name: section[name], key.split("."), document)
+        for key in config.tune.ranges
+        if _has(made, key, drawn)
+    }
+    sections = made.model_dump(include=set(tuning.Draw.model_fields))
+    return tuning.Draw(settings=settings, **sections)
+
+
+def _has(made: plan.Plan, key: str, drawn: params.Params) -> bool:
+    """Whether a variant of this plan has the setting `key`."""
+    section, *names = key.split(".")
+    fusion = made.fusion.name
+    if section == "modalities":
+        return names[0] in made.names
+    if section == "fusions":
+        return names[0] == fusion
+    shared = names[0] in fusion_settings.required(fusion) and names[0] not in drawn.fusions.get(fusion, {})
+    return section == "train" or names[0] in plan.Sizes.model_fields or shared
 
 
 if __name__ == "__main__":

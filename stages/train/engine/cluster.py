@@ -115,7 +115,7 @@ def train(run_ids: list[RunId], config: params.Train, work: Work, place: Place |
         task.remote(run_ids[start : start + at_once], data, folds, remote, config.checkpoint_seconds, versions())
         for start in range(0, len(run_ids), at_once)
     ]
-    with Progress(work.variant, run_ids, place) as progress:
+    with Progress(work.name, run_ids, place) as progress:
         try:
             while pending:
                 done, pending = ray.wait(pending, timeout=0.5)

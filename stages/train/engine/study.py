@@ -7,9 +7,8 @@ from itertools import product
 import psutil
 
 from stages.common import params, predictions
-from stages.common.plan import read
 from stages.common.records import RunId
-from stages.train.engine.work import Work
+from stages.train.engine.work import Draws, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,26 +45,35 @@ class Place:
         return f"train {self.number} of {self.stages}" + (f", {about(left)} left" if left else "")
 
 
-def place(work: Work, seed: int, run_ids: list[RunId], folds: list[int], config: params.Params) -> Place | None:
-    """The place of the stage that trains the runs `run_ids` of `work`; None if params name no such stage.
+def place(
+    draws: Draws, seed: int, running: dict[str, list[RunId]], folds: list[int], config: params.Params, trained: int = 0
+) -> Place | None:
+    """The place of a stage that trains a variant's draws, one after the other; None if params name no such stage.
 
     A stage is up to date if its outputs were last written here by the same plan and data.
+    `running`: digest of a draw's work → the runs that are trained now. `trained`: how many the stage trained before.
     """
     stages = list(product(config.variants, config.seeds))
-    if (work.variant, seed) not in stages:
+    if (draws.variant, seed) not in stages:
         return None
     done, seconds, later = 0.0, 0.0, 0.0
     for name in config.variants:
-        own = work if name == work.variant else Work(name, read(name), work.data)
+        own = draws if name == draws.variant else Draws(name, draws.data)
         for each in config.seeds:
             written = own.written(each, predictions.folder(name, each))
             if written:
                 done, seconds = done + own.positions * written[0], seconds + written[1]
             else:
-                runs = [RunId(each, fold) for fold in folds if own is not work or (each, fold) not in run_ids]
-                later += own.positions * sum(not own.has_result(run) for run in runs)
-    number, trained = stages.index((work.variant, seed)) + 1, work.positions * len(run_ids)
-    return Place(number=number, stages=len(stages), done=done, seconds=seconds, own=trained, later=later)
+                later += own.positions * sum(_to_come(work, each, running, folds) for work in own.works)
+    number, own_runs = stages.index((draws.variant, seed)) + 1, trained + sum(map(len, running.values()))
+    own_work = draws.positions * own_runs
+    return Place(number=number, stages=len(stages), done=done, seconds=seconds, own=own_work, later=later)
+
+
+def _to_come(work: Work, seed: int, running: dict[str, list[RunId]], folds: list[int]) -> int:
+    """How many of a seed's runs have no result and are not running."""
+    runs = (RunId(seed, fold) for fold in folds)
+    return sum(run not in running.get(work.digest, []) and not work.has_result(run) for run in runs)
 
 
 def elapsed() -> float:

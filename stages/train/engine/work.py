@@ -13,11 +13,11 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from stages.common import corpus, features, files, params
+from stages.common import corpus, features, files, params, tuning
 from stages.common.errors import UserError, restorable
 from stages.common.plan import Plan
 from stages.common.records import Record, RunId, read_record, write_record
@@ -36,7 +36,9 @@ class Work:
 
     def __init__(self, variant: str, plan: Plan, data: str):
         """`data`: the `data_digest`."""
-        self.variant, self.plan, self.data = variant, plan, data
+        self.variant, self.plan = variant, plan
+        self.name = variant
+        """For people, with the number of the draw where there are several."""
         sequences = {name: features.read_modality_meta(name) for name in plan.names}
         self.positions = sum(meta.longest for meta in sequences.values())
         """Of the longest sequences of all modalities: what a run's work is about proportional to."""
@@ -77,6 +79,41 @@ class Work:
         """Keep a run's checkpoint instead of the one before."""
         write_record(self._path(run, "checkpoint"), checkpoint)
 
+    def write_times(self, seed: int, results: dict[int, Record]) -> None:
+        """Keep the seconds of each epoch of a seed's runs, fold → result, for as long as `.work/` is there."""
+        seconds = {fold: result.values.get("seconds", []) for fold, result in results.items()}
+        files.write_text(self._times(seed), json.dumps(seconds) + "\n")
+
+    def times(self, seed: int) -> dict[int, list[float]]:
+        """What `write_times` kept, wherever the outputs come from; empty if nothing is there."""
+        with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):  # what cannot be read is not there
+            return {int(fold): list(own) for fold, own in json.loads(self._times(seed).read_bytes()).items()}
+        return {}
+
+    def _path(self, run: RunId, kind: str) -> Path:
+        return self.folder / f"seed{run.seed}_fold{run.fold}.{kind}"
+
+    def _times(self, seed: int) -> Path:
+        return shared() / TIMES / f"{self.digest}_seed{seed}.json"
+
+
+class Draws:
+    """The work of all draws of a variant; that of a variant that is not tuned is one."""
+
+    def __init__(self, variant: str, data: str):
+        """`data`: the `data_digest`."""
+        self.variant, self.plan, self.data = variant, tuning.read(variant), data
+        works = [Work(variant, plan, data) for plan in self.plan.plans()]
+        different = {work.digest: work for work in works}
+        self.works = list(different.values())
+        """The different ones: draws of the same settings are trained once."""
+        self.by_draw = [different[work.digest] for work in works]
+        if len(self.works) > 1:
+            for number, work in enumerate(self.works, start=1):
+                work.name = f"{variant} draw {number} of {len(self.works)}"
+        self.positions = works[0].positions
+        self.digest = works[0].digest if not self.plan.draws else _hash([work.digest for work in works])[:32]
+
     def note_written(self, seed: int, *, runs: int, seconds: float) -> None:
         """Note that a seed's outputs are written, by a stage that has trained some runs and taken some seconds."""
         note = {"digest": self.digest, "runs": runs, "seconds": round(seconds, 1)}
@@ -90,39 +127,22 @@ class Work:
                 return int(note["runs"]), float(note["seconds"])
         return None
 
-    def write_times(self, seed: int, results: dict[int, Record]) -> None:
-        """Keep the seconds of each epoch of a seed's runs, fold → result, for as long as `.work/` is there."""
-        seconds = {fold: result.values.get("seconds", []) for fold, result in results.items()}
-        files.write_text(self._times(seed), json.dumps(seconds) + "\n")
-
-    def times(self, seed: int) -> dict[int, list[float]]:
-        """What `write_times` kept, wherever the outputs come from; empty if nothing is there."""
-        with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):  # what cannot be read is not there
-            return {int(fold): list(own) for fold, own in json.loads(self._times(seed).read_bytes()).items()}
-        return {}
-
     @contextmanager
     def lock(self, seed: int, *, wait: bool) -> Iterator[bool]:
-        """Lock a seed for training, for the length of the block; yields False if another process holds the lock.
+        """Lock a seed for training, for the length of the block; yields False if another process holds a lock.
 
         With `wait`, say so and wait for its end instead. It may be the child of a DVC that was killed, or train the
         same for another experiment.
         """
-        if self.folder.is_dir():
-            os.utime(self.folder)  # it is in use
+        for work in self.works:
+            if work.folder.is_dir():
+                os.utime(work.folder)  # it is in use
         name = f"{self.variant} seed {seed}"
         waiting = f"{name}: another process ({{owner}}) trains it; waiting for its end" if wait else None
-        with (
-            files.lock(OWN / "locks" / f"{self.variant}_seed{seed}", waiting) as outputs,
-            files.lock(shared() / "locks" / f"{self.digest}_seed{seed}", waiting) as runs,
-        ):
-            yield outputs and runs
-
-    def _path(self, run: RunId, kind: str) -> Path:
-        return self.folder / f"seed{run.seed}_fold{run.fold}.{kind}"
-
-    def _times(self, seed: int) -> Path:
-        return shared() / TIMES / f"{self.digest}_seed{seed}.json"
+        runs = (shared() / "locks" / f"{digest}_seed{seed}" for digest in sorted(work.digest for work in self.works))
+        with ExitStack() as locks:
+            paths = (OWN / "locks" / f"{self.variant}_seed{seed}", *runs)
+            yield all(locks.enter_context(files.lock(path, waiting)) for path in paths)
 
     def _note(self, seed: int) -> Path:
         return OWN / "written" / f"{self.variant}_seed{seed}"

@@ -57,7 +57,7 @@ def train(run_ids: list[RunId], config: params.Train, work: Work, place: Place |
     at_once = min(runs_per_process(work.plan, work.positions, config.together), -(-len(run_ids) // number))
     with (
         ProcessPoolExecutor(number, mp_context=context, initializer=_start, initargs=(pending, reports)) as pool,
-        Progress(work.variant, run_ids, place) as progress,
+        Progress(work.name, run_ids, place) as progress,
     ):
         try:
             futures = [pool.submit(_train, work, at_once, config.checkpoint_seconds) for _ in range(number)]
