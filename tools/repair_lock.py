@@ -163,14 +163,21 @@ def _entries(text: str) -> list[tuple[str, str]]:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether all stages in the text of a `dvc.lock` are whole; a last stage may lack an out, which DVC notices."""
+    """Whether all stages in the text of a `dvc.lock` are whole; a last one may lack outs, which DVC notices.
+
+    DVC writes outs after params, which may have been cut anywhere: so a stage with params must have some.
+    """
     try:
         document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         stages = document["stages"].values()
-        entries = [entry for stage in stages for entry in (*stage.get("deps", []), *stage["outs"])]
+        entries = [entry for stage in stages for entry in (*stage.get("deps", []), *_outs(stage))]
         return text.endswith("\n") and all(_is_complete(entry) for entry in entries)
     except (yaml.YAMLError, AttributeError, KeyError, TypeError):
         return False
+
+
+def _outs(stage: dict) -> list[dict]:
+    return stage["outs"] if "params" in stage else stage.get("outs", [])
 
 
 def _is_complete(entry: dict) -> bool:
