@@ -12,6 +12,7 @@ from stages.common.errors import UserError
 from stages.common.records import Record, RunId
 from stages.cost import __main__ as cost
 from stages.gates import __main__ as gates_stage
+from stages.train import outputs
 from stages.train.engine import run_times
 from stages.train.run_state import RunProgress
 from tests.conftest import make_up
@@ -145,6 +146,11 @@ def test_late_fusion_takes_as_long_as_its_parts():
     found = cost._of_parts("late_tv", trained)  # self_v of fold 2 is not known
     assert found.to_dict("records") == [{"variant": "late_tv", "seed": 1, "fold": 1, "seconds": 5.0}]
     assert cost._of_parts("prior_tv", trained).empty
+
+
+def test_gates_come_in_one_order_whatever_a_record_has():
+    record = Record(values={}, arrays={"shares/b": np.zeros(2), "weights/c": np.ones(3), "shares/a": np.ones(2)})
+    assert list(outputs._named(record, "shares/")) == ["a", "b"]
 
 
 def test_gates_by_hand(made_up):

@@ -29,7 +29,7 @@ def cost(table: pd.DataFrame, metric: str, letters: str, corpus: str) -> Figure:
             _points(axis, table[table["modalities"] == modalities], column, metric)
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+            axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
             axis.xaxis.set_minor_formatter(NullFormatter())
             axis.grid(color="0.88")
             axis.set_axisbelow(True)

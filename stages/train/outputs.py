@@ -42,5 +42,10 @@ def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[i
 
 
 def _named(result: Record, prefix: str) -> dict[str, np.ndarray]:
-    """Those of a run's arrays whose names begin so, by the rest of their names."""
-    return {name.removeprefix(prefix): array for name, array in result.arrays.items() if name.startswith(prefix)}
+    """Those of a run's arrays whose names begin so, by the rest of their names, in alphabetical order.
+
+    A record that was read has its arrays in an order that differs from one reading to the next.
+    """
+    return {
+        name.removeprefix(prefix): result.arrays[name] for name in sorted(result.arrays) if name.startswith(prefix)
+    }
