@@ -165,11 +165,8 @@ def test_a_run_is_not_trained_again_for_what_it_does_not_read(study):
     said = study.ok("dvc", "repro", *first)
     assert pd.read_csv(study.folder / "data/corpus/utterances.csv")["speaker"].str.startswith("speaker").all()
     assert ran(said) >= set(first)
-    assert re.findall(r"(\S+) seed 1: 2 folds, 2 of them found in .work/", said) == [
-        "self_tv",
-        "cross_tv",
-        "crossself_tv",
-    ]
+    found = re.findall(r"(\S+) seed 1: 2 folds, 2 of them found in .work/", said)
+    assert sorted(found) == ["cross_tv", "crossself_tv", "self_tv"]
     assert re.findall(r"(\S+) seed 1: 2 folds, \d+ epochs", said) == ["self_a"]
 
 
