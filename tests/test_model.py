@@ -37,14 +37,8 @@ def one_thread():
         yield
 
 
-def named(fusion: str, letters: str) -> str:
-    """The name of a variant."""
-    base, _, option = fusion.partition("_")
-    return "_".join(filter(None, (base, letters, option)))
-
-
 EVERY_FUSION = [
-    named(name, "tva"[:count])
+    variants.named(name, "tva"[:count])
     for name, own in variants.FUSIONS.items()
     if own.trained
     for count in {own.at_least, own.at_most or 3}

@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.common import params
 from stages.common.errors import UserError
 from stages.multiverse import __main__ as command
 from stages.multiverse import declaration, drawing, experiments, summary
@@ -184,7 +185,7 @@ def pretend(made: declaration.Multiverse, which: range, **changed) -> list[str]:
     start, document = git("rev-parse", "HEAD"), yaml.safe_load(Path("params.yaml").read_text())
     for i in which:
         overrides = made.specifications[i].overrides | changed
-        Path("params.yaml").write_text(yaml.safe_dump(declaration.overridden(document, overrides)))
+        Path("params.yaml").write_text(yaml.safe_dump(params.with_values(document, overrides)))
         row = dict.fromkeys(experiments.NUMBERS, 0.5) | {"difference": DIFFERENCES[i], "verdict": WORDS[i]}
         row |= {"low": DIFFERENCES[i] - 0.017, "high": DIFFERENCES[i] + 0.017, "a": "self_tv", "b": "cross_tv"}
         Path("metrics").mkdir(exist_ok=True)

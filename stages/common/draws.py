@@ -104,18 +104,3 @@ def _value(own: Range | list[Value], uniform: float) -> Value:
     else:
         number = own.low + uniform * (own.high - own.low)
     return min(max(float(f"{number:.{_DIGITS}g}"), own.low), own.high)
-
-
-def with_values(document: dict, drawn: dict[str, Value]) -> dict:
-    """A document of params, not changed itself, with a draw's values at their keys."""
-    for key, value in drawn.items():
-        document = _with_value(document, key.split("."), value)
-    return document
-
-
-def _with_value(section: object, path: list[str], value: Value) -> object:
-    """A section with one value at a path; sections that are missing on the way are added."""
-    if not path:
-        return value
-    section = section if isinstance(section, dict) else {}
-    return section | {path[0]: _with_value(section.get(path[0]), path[1:], value)}

@@ -1,5 +1,6 @@
 """How figures are drawn and written, for all stages that draw."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -7,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 
-from stages.common import files
+from stages.common import files, variants
 
 matplotlib.rcdefaults()  # not a user's own settings: the same study gives the same bytes
 matplotlib.rcParams["text.parse_math"] = False  # a class or a model may have a $ in its name
@@ -60,6 +62,15 @@ def wrapped(
     for axis in axes.flat[count:]:
         axis.remove()
     return figure, list(axes.flat[:count])
+
+
+def fusion_keys(fusions: Iterable[str], **look) -> list[Line2D]:
+    """A legend's entry for each of some fusions, in their order; `look`: of all, as Line2D takes it."""
+    looks = {fusion: variants.look(fusion) for fusion in fusions}
+    return [
+        Line2D([], [], color=colour, marker=marker, label=variants.FUSIONS[fusion].label, **look)
+        for fusion, (colour, marker) in looks.items()
+    ]
 
 
 def places(count: int) -> np.ndarray:

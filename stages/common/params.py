@@ -1,5 +1,6 @@
 """The typed, validated view of `params.yaml`."""
 
+import copy
 import re
 from collections import Counter
 from pathlib import Path
@@ -297,11 +298,6 @@ class Evaluate(Section):
     noise: list[Annotated[float, Field(gt=0, le=10**6)]] = Field(default_factory=lambda: [0.5, 1.0, 2.0])
     """Sizes of the noise, in standard deviations of a feature in the fold's training part."""
 
-    @property
-    def asked(self) -> bool:
-        """Whether any evaluation is."""
-        return self.emap or self.missing
-
     @field_validator("noise")
     @classmethod
     def _rising(cls, sizes: list[float]) -> list[float]:
@@ -525,13 +521,38 @@ class Params(Section):
         for number in range(1, self.tune.draws + 1):
             values = draws.values(self.tune, number)
             try:
-                found.append(Params.model_validate(draws.with_values(document, values)))
+                found.append(Params.model_validate(with_values(document, values)))
             except ValidationError as error:
                 said = ", ".join(f"{key}: {value}" for key, value in values.items())
                 raise UserError(
                     f"{PATH}: tune.ranges: draw {number} ({said}) breaks a rule: {explain(error.errors()[0])}"
                 ) from None
         return found
+
+
+def with_values(document: dict, values: dict[str, object]) -> dict:
+    """A copy of a document of params with some keys, written with dots, set; sections that are missing are made.
+
+    Raises
+    ------
+    UserError
+        If a key goes through a value that has no keys.
+    """
+    document = copy.deepcopy(document)
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        section = document
+        for depth, name in enumerate(sections, start=1):
+            if section.get(name) is None:
+                section[name] = {}
+            section = section[name]
+            if not isinstance(section, dict):
+                raise UserError(
+                    f"{key}: must be a key of params.yaml, but {'.'.join(sections[:depth])} has no keys: "
+                    f"it is {short(section)}"
+                )
+        section[last] = copy.deepcopy(value)
+    return document
 
 
 def load(path: Path = PATH) -> Params:

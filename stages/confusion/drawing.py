@@ -6,7 +6,6 @@ import seaborn as sns
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from stages.common import figures, variants
@@ -72,11 +71,9 @@ def recalls(table: pd.DataFrame, classes: list[str], combinations: list[str], ti
         axis.tick_params(labelbottom=True)
     for axis in axes.flat[len(combinations) :]:
         axis.set_visible(False)
-    keys = []
-    for fusion in fusions:
-        colour, marker = variants.look(fusion)
-        keys.append(Line2D([], [], color=colour, marker=marker, markersize=5, label=variants.FUSIONS[fusion].label))
-    figure.legend(handles=keys, loc="outside upper center", ncols=5, frameon=False)
+    figure.legend(
+        handles=figures.fusion_keys(fusions, markersize=5), loc="outside upper center", ncols=5, frameon=False
+    )
     figure.supxlabel(f"{POINTS}\n{title}", size="small")
     return figure
 

@@ -39,13 +39,12 @@ def run_seconds(config: params.Params) -> pd.DataFrame:
     for variant in config.variants:
         works = Draws(variant, data).works
         for seed in config.seeds:
-            times = [{fold: own for fold, own in work.times(seed).items() if own} for work in works]
-            found += [
-                {"variant": variant, "seed": seed, "fold": fold, "seconds": sum(seconds)}
-                for fold in times[0]
-                if all(fold in own for own in times)
-                for seconds in [[len(own[fold]) * statistics.median(own[fold]) for own in times]]
-            ]
+            times = [work.times(seed) for work in works]
+            for fold in times[0]:
+                of_draws = [own.get(fold) for own in times]
+                if all(of_draws):
+                    seconds = sum(len(epochs) * statistics.median(epochs) for epochs in of_draws)
+                    found.append({"variant": variant, "seed": seed, "fold": fold, "seconds": seconds})
     trained = pd.DataFrame(found, columns=["variant", "seed", "fold", "seconds"])
     return pd.concat([trained, *(_of_parts(reference, trained) for reference in config.references)])
 

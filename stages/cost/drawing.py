@@ -3,10 +3,9 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from stages.common import variants
+from stages.common import figures, variants
 from stages.common.metrics import METRICS
 
 COSTS = {"parameters": "parameters, without word vectors", "seconds": "seconds a run"}
@@ -37,7 +36,8 @@ def cost(table: pd.DataFrame, metric: str, letters: str, corpus: str) -> Figure:
         row[0].set_ylabel(variants.combination_label(modalities))
     for axis, text in zip(axes[-1], COSTS.values(), strict=True):
         axis.set_xlabel(text)
-    figure.legend(handles=_keys(table), loc="outside upper center", ncols=6, frameon=False)
+    fusions = [name for name in variants.FUSIONS if name in set(table["fusion"])]
+    figure.legend(handles=figures.fusion_keys(fusions, ls=""), loc="outside upper center", ncols=6, frameon=False)
     figure.supylabel(METRICS[metric].label, size="medium")
     note = f"mean ± standard deviation over folds × seeds; no mark: nothing was trained, or not here (corpus: {corpus})"
     figure.supxlabel(note, size="small")
@@ -50,11 +50,3 @@ def _points(axis: Axes, table: pd.DataFrame, column: str, metric: str) -> None:
         axis.errorbar(
             row[column], row[metric], yerr=row[f"{metric}_std"], color=colour, fmt=marker, markersize=6, elinewidth=0.8
         )
-
-
-def _keys(table: pd.DataFrame) -> list[Line2D]:
-    keys = []
-    for fusion in (name for name in variants.FUSIONS if name in set(table["fusion"])):
-        colour, marker = variants.look(fusion)
-        keys.append(Line2D([], [], color=colour, marker=marker, ls="", label=variants.FUSIONS[fusion].label))
-    return keys

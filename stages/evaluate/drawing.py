@@ -60,7 +60,9 @@ def missing(table: pd.DataFrame, modalities: dict[str, str], metric: str, corpus
             axis.tick_params(labelbottom=True, labelleft=True)
             axis.grid(color="0.88")
             axis.set_axisbelow(True)
-    figure.legend(handles=_keys(names), loc="outside upper center", ncols=6, frameon=False)
+    there = {variants.parse(name).fusion for name in names}
+    keys = figures.fusion_keys(name for name in variants.FUSIONS if name in there)
+    figure.legend(handles=keys, loc="outside upper center", ncols=6, frameon=False)
     figure.supylabel(METRICS[metric].label, size="medium")
     figure.supxlabel(
         f"noise on the modality, in standard deviations of its features in training (corpus: {corpus})", size="small"
@@ -78,12 +80,3 @@ def _curve(axis: Axes, own: pd.DataFrame, modality: str, sizes: list[float]) -> 
     last = len(sizes)
     axis.plot([last, last + 1], [noisy[-1] if noisy else whole, without], color=colour, linestyle=":", linewidth=1)
     axis.plot(last + 1, without, color=colour, marker=marker, markersize=5, markerfacecolor="white")
-
-
-def _keys(names: list[str]) -> list[Line2D]:
-    there = {variants.parse(name).fusion for name in names}
-    keys = []
-    for fusion in (name for name in variants.FUSIONS if name in there):
-        colour, marker = variants.look(fusion)
-        keys.append(Line2D([], [], color=colour, marker=marker, label=variants.FUSIONS[fusion].label))
-    return keys

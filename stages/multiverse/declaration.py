@@ -4,7 +4,6 @@ Each combination is one specification: the params of the study with the values o
 `stages/common/params.py` before anything runs. It keeps no more of the study than the pair needs.
 """
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -160,31 +159,6 @@ def restriction(pair: list[str], metric: str) -> dict[str, Value]:
     }
 
 
-def overridden(document: dict, overrides: dict[str, Value]) -> dict:
-    """A copy of a document of params with some keys set; sections that are missing are made.
-
-    Raises
-    ------
-    UserError
-        If a key goes through a value that has no keys.
-    """
-    document = copy.deepcopy(document)
-    for key, value in overrides.items():
-        *sections, last = key.split(".")
-        section = document
-        for depth, name in enumerate(sections, start=1):
-            if section.get(name) is None:
-                section[name] = {}
-            section = section[name]
-            if not isinstance(section, dict):
-                raise UserError(
-                    f"{key}: must be a key of params.yaml, but {'.'.join(sections[:depth])} has no keys: "
-                    f"it is {short(section)}"
-                )
-        section[last] = copy.deepcopy(value)
-    return document
-
-
 def text(value: Value) -> str:
     """A value as tables and figures show it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -243,7 +217,7 @@ def _specifications(
 def _validated(study: dict, overrides: dict[str, Value]) -> tuple[Params | None, list[str]]:
     """A document of params with some keys set, held to the rules; or None, and what is wrong."""
     try:
-        return Params.model_validate(overridden(study, overrides)), []
+        return Params.model_validate(params.with_values(study, overrides)), []
     except ValidationError as error:
         return None, [params.explain(own) for own in error.errors()]
     except UserError as error:

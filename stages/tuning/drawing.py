@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from stages.common import variants
+from stages.common import figures, variants
 from stages.common.figures import WIDEST
 
 STYLES = {"development": ":", "test": "-"}
@@ -34,10 +34,7 @@ def curves(table: pd.DataFrame, label: str, letters: str, corpus: str) -> Figure
         axis.grid(color="0.88")
     for axis in axes[len(combinations) :]:
         axis.remove()
-    handles = [
-        Line2D([], [], color=colour, marker=marker, label=variants.FUSIONS[fusion].label)
-        for fusion, (colour, marker) in fusions.items()
-    ]
+    handles = figures.fusion_keys(fusions)
     handles += [Line2D([], [], color="0.4", linestyle=style, label=part) for part, style in STYLES.items()]
     figure.legend(handles=handles, loc="outside right upper", fontsize="small", frameon=False)
     figure.suptitle(f"Expected score of the best of so many draws (corpus: {corpus})", size="medium")
