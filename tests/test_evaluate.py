@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import save_file
 
 from benchmarks.synthetic_corpora import write
-from stages.common import corpus, features, files, params, plan, predictions, scores
+from stages.common import corpus, features, files, params, plan, predictions, scores, tuning
 from stages.common.errors import UserError
 from stages.common.features import Features, Ragged
 from stages.common.records import RunId
@@ -417,6 +417,23 @@ def test_all_is_written_and_again_the_same_bytes(study):
         "plots/evaluate/missing.png",
     }
     change_params(train__workers=1)
+    stage.main()
+    assert written() == before
+
+
+def test_a_tuned_run_is_evaluated_by_the_draw_that_its_fold_chose(study):
+    before = written()
+    for variant in VARIANTS:
+        own = plan.read(variant)
+        right = {name: getattr(own, name) for name in tuning.Draw.model_fields if name != "settings"}
+        wrong = right | {"model": own.model.model_copy(update={"hidden": 5})}
+        drawn = [tuning.Draw(settings={"model.hidden": hidden}, **each) for hidden, each in ((5, wrong), (3, right))]
+        tuned = tuning.Tuned(**own.model_dump(), draws=drawn)
+        plan.path(variant).write_text(tuned.as_json())
+        for seed in SEEDS:
+            rows = [(fold, draw, 10, 2, 0.5, draw == 2) for fold in (1, 2) for draw in (1, 2)]
+            table = pd.DataFrame(rows, columns=[*tuning.BEFORE, *tuning.AFTER])
+            table.to_csv(predictions.folder(variant, seed) / tuning.FILE, index=False)
     stage.main()
     assert written() == before
 

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from stages.common import corpus, features, plan, predictions, scores
+from stages.common import corpus, features, predictions, scores, tuning
 from stages.common.errors import UserError
 from stages.common.features import Features
 from stages.common.params import Evaluate
+from stages.common.plan import Plan
 from stages.common.records import RunId
 from stages.evaluate import additive, changes
 from stages.evaluate.found import Evaluated
@@ -27,14 +28,15 @@ def evaluate(variant: str, seed: int, asked: Evaluate, metrics: list[str]) -> Ev
     UserError
         If weights are missing or damaged, or not those of the run's predictions.
     """
-    own, folds = plan.read(variant), corpus.read_folds()
+    own, folds = tuning.read(variant), corpus.read_folds()
+    plans = plans_by_fold(own, variant, seed, corpus.numbers(folds))
     data = features.read(own.names)
     answered = predictions.read(variant, seed, data.meta.classes)
     interact = asked.emap and len(own.names) > 1
     emap, errors, changed = [], [], []
-    for fold in corpus.numbers(folds):
+    for fold in plans:
         run_id, rows = RunId(seed, fold), features.fold_rows(data, folds, fold)
-        run = TrainedRun(own, data, rows, weights_path(variant, run_id))
+        run = TrainedRun(plans[fold], data, rows, weights_path(variant, run_id))
         whole = run.logits()
         _check_same(whole, answered[answered["fold"] == fold], weights_path(variant, run_id))
         if interact:
@@ -50,6 +52,15 @@ def evaluate(variant: str, seed: int, asked: Evaluate, metrics: list[str]) -> Ev
         errors=pd.DataFrame(errors) if interact else None,
         changed=pd.DataFrame(changed) if asked.missing else None,
     )
+
+
+def plans_by_fold(own: tuning.Tuned, variant: str, seed: int, folds: list[int]) -> dict[int, Plan]:
+    """Fold → the plan of its run: of the draw that it chose, where the variant is tuned."""
+    plans, table = own.plans(), tuning.read_runs(variant, seed) if own.draws else None
+    if table is None:
+        return dict.fromkeys(folds, plans[0])
+    chosen = table[table["chosen"]].set_index("fold")["draw"]
+    return {fold: plans[chosen[fold] - 1] for fold in folds}
 
 
 def _check_same(logits: np.ndarray, answered: pd.DataFrame, weights: Path) -> None:
