@@ -107,6 +107,8 @@ class Features:
     """[utterances]: unique names."""
     label: np.ndarray
     """[utterances]: index into `meta.classes`."""
+    values: np.ndarray
+    """[utterances, dimensions of `meta`]: between -1, the lowest of a dimension's scale, and 1; NaN where unknown."""
     sequences: dict[str, Ragged]
     """Modality → its sequences."""
 
@@ -155,6 +157,7 @@ def read(modalities: Collection[str], folder: Path = FOLDER, corpus_folder: Path
         meta=meta,
         utterance_id=utterances["utterance_id"].to_numpy(str),
         label=label.to_numpy(np.int64),
+        values=corpus.values(utterances, meta),
         sequences={name: _read_sequences(folder, name, digest, len(utterances)) for name in modalities},
     )
 

@@ -15,7 +15,9 @@ Size = Annotated[int, Field(ge=1, le=2**16)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Select = Literal["accuracy", "balanced_accuracy", "loss"]
+TaskKind = Literal["classes", "dimensions"]
+"""What models predict (`task.py`)."""
+Select = Literal["accuracy", "balanced_accuracy", "loss", "ccc"]
 """A value of the development part by which epochs are compared."""
 
 
