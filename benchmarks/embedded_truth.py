@@ -162,7 +162,7 @@ def train(job: Job) -> Trained:
     together = capacity.runs_per_process(plan, sum(own.longest for own in corpus.sequences.values()), "auto")
     began, found, epochs = time.process_time(), [], 0
     for run_id, run in protocol.train(plan, run_ids, rows, corpus, at_once=together):
-        own = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.probabilities)
+        own = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.outputs)
         found.append(own.assign(variant=job.variant, seed=run_id.seed))
         epochs += len(run.epochs)
     return Trained(pd.concat(found, ignore_index=True), epochs, time.process_time() - began)

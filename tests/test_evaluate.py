@@ -189,7 +189,7 @@ def trained_run(own: plan.Plan, known: Features, folder: Path) -> tuple[TrainedR
     """A run that is trained and read from its weights, and the probabilities that it left."""
     ((_, run),) = protocol.train(own, [RUN], {1: ROWS}, known)
     save_file(run.weights, folder / "fold1.safetensors")
-    return TrainedRun(own, known, ROWS, folder / "fold1.safetensors"), run.probabilities
+    return TrainedRun(own, known, ROWS, folder / "fold1.safetensors"), run.outputs
 
 
 def accuracy(run: TrainedRun, condition: Condition) -> float:
@@ -226,6 +226,7 @@ def test_parts_of_different_utterances_are_combined(simple):
     batches = data.Batches(
         Features(meta=known.meta, utterance_id=known.utterance_id[:3], label=known.label[:3], sequences=moved),
         ["text", "audio"],
+        known.label,
         size=3,
         padding_is_data=True,
         dtype=torch.float64,
@@ -327,7 +328,7 @@ def test_with_modality_dropout_a_run_is_the_same_whatever_is_beside_it():
     for run_id in ids:
         for name, weight in alone[run_id].weights.items():
             assert torch.equal(weight, beside[run_id].weights[name]), name
-        assert not np.array_equal(alone[run_id].probabilities, plain[run_id].probabilities)
+        assert not np.array_equal(alone[run_id].outputs, plain[run_id].outputs)
 
 
 def test_modality_dropout_trains_for_a_missing_modality(tmp_path):

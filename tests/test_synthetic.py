@@ -85,7 +85,7 @@ def balanced_accuracies(folder, variant, **changes) -> np.ndarray:
     rows = {fold: features.fold_rows(corpus, folds, fold) for fold in range(1, 6)}
     values = []
     for run_id, run in protocol.train(plan, [RunId(1, fold) for fold in rows], rows, corpus, at_once=5):
-        table = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.probabilities)
+        table = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.outputs)
         values.append(scores.scores(table, corpus.meta.classes)["balanced_accuracy"])
     return np.array(values)
 

@@ -31,7 +31,7 @@ from stages.common.plan import Modality, Plan
 from stages.common.records import Record, RunId
 from stages.plan.__main__ import make
 from stages.train import __main__ as stage
-from stages.train import data, model, plain, protocol
+from stages.train import data, model, objective, plain, protocol
 from stages.train.device import deterministic
 from stages.train.engine.work import Draws, data_digest
 from stages.train.optimiser import Plateau
@@ -77,7 +77,7 @@ def batches_of(
 ) -> data.Batches:
     """Batches, by default as a model that attends to padding reads them."""
     return data.Batches(
-        corpus, modalities, size=size, padding_is_data=padding_is_data, dtype=torch.float64, device=torch.device("cpu")
+        corpus, modalities, corpus.label, size=size, padding_is_data=padding_is_data, dtype=torch.float64, device=torch.device("cpu")
     )
 
 
@@ -155,8 +155,8 @@ def test_a_run_is_the_same_whatever_is_beside_it(variant, precision, trained):
     alone, beside = (dict(protocol.train(plan, run_ids, rows, corpus, at_once=n)) for n in (1, 4))
     for run in run_ids:
         assert alone[run].epochs == beside[run].epochs
-        np.testing.assert_array_equal(alone[run].probabilities, beside[run].probabilities)
-        np.testing.assert_array_equal(alone[run].dev_probabilities, beside[run].dev_probabilities)
+        np.testing.assert_array_equal(alone[run].outputs, beside[run].outputs)
+        np.testing.assert_array_equal(alone[run].dev_outputs, beside[run].dev_outputs)
         for name, weight in alone[run].weights.items():
             assert torch.equal(weight, beside[run].weights[name]), name
 
@@ -229,8 +229,8 @@ def test_in_float64_a_training_is_plain_torchs(variant, trained):
         epochs, probabilities, dev_probabilities, weights = train_plainly(plan, run_id, rows, corpus)
     for actual, expected in zip(run.epochs, epochs, strict=True):
         assert vars(actual) == pytest.approx(expected, rel=1e-12)
-    np.testing.assert_allclose(run.probabilities, probabilities, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(run.dev_probabilities, dev_probabilities, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(run.outputs, probabilities, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(run.dev_outputs, dev_probabilities, rtol=0, atol=1e-12)
     assert run.weights.keys() == weights.keys()
     for name, weight in run.weights.items():
         torch.testing.assert_close(weight, weights[name].view_as(weight), rtol=0, atol=1e-11, msg=name)
@@ -242,7 +242,7 @@ def train_plainly(
     """One run's epochs, test and development probabilities and weights of its best epoch."""
     weights, order, _ = (int(seed) for seed in np.random.SeedSequence(list(run_id)).generate_state(3))
     torch.manual_seed(weights)
-    network, limits = plain.Model(plan, protocol.shape(corpus)).double(), plan.protocol
+    network, limits = plain.Model(plan, protocol.shape(corpus, len(corpus.meta.classes))).double(), plan.protocol
     optimiser = torch.optim.Adam(network.parameters(), lr=limits.learning_rate)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.1, patience=limits.lr_patience)
     inputs_of, shuffle, epochs, best = dense(corpus, rows["train"]), np.random.default_rng(order), [], network
@@ -326,7 +326,7 @@ def test_mixed_precision_is_near_float32_and_not_it(trained):
         ((_, run),) = protocol.train(plan, [RunId(1, 1)], rows, corpus)
         runs.append(run)
     single, mixed = runs
-    assert mixed.probabilities.dtype == np.float32
+    assert mixed.outputs.dtype == np.float32
     assert mixed.epochs[0].train_loss == pytest.approx(single.epochs[0].train_loss, rel=0.02)
     assert mixed.epochs[0].train_loss != single.epochs[0].train_loss
 
@@ -394,8 +394,8 @@ def test_the_best_epoch_is_the_first_with_the_best_value_selected_by(select, bes
         select=select,
     )
     for epoch, (accuracy, balanced, loss) in enumerate(values, start=1):
-        own = {"dev_accuracy": accuracy, "dev_balanced_accuracy": balanced, "dev_loss": loss}
-        run.note(Epoch(epoch=epoch, train_loss=1.0, learning_rate=0.001, **own), torch.tensor([float(epoch)]))
+        dev = {"accuracy": accuracy, "balanced_accuracy": balanced, "loss": loss}
+        run.note(Epoch(epoch=epoch, train_loss=1.0, learning_rate=0.001, dev=dev), torch.tensor([float(epoch)]))
     assert (run.best_epoch, run.best.item()) == (best, best)
     assert run.progress(patience=7, max_epochs=99).last_epoch == best + 7
 
@@ -407,12 +407,12 @@ def test_stopping_and_the_predictions_follow_what_is_selected_by(trained):
         plan = changed_plan(trained, "self_ta", train__protocol__select=select, train__protocol__patience=5)
         chosen[select] = []
         for (_, fold), run in protocol.train(plan, [RunId(1, fold) for fold in rows], rows, corpus, at_once=5):
-            values = [getattr(epoch, f"dev_{select}") for epoch in run.epochs]
+            values = [epoch.dev[select] for epoch in run.epochs]
             best = int(np.argmin(values) if select == "loss" else np.argmax(values))
             assert len(run.epochs) == best + 1 + 5
             labels = corpus.label[rows[fold]["dev"]]
-            assert (run.dev_probabilities.argmax(1) == labels).mean() == run.epochs[best].dev_accuracy
-            loss = -np.log(run.dev_probabilities[np.arange(len(labels)), labels]).mean()
+            assert (run.dev_outputs.argmax(1) == labels).mean() == run.epochs[best].dev["accuracy"]
+            loss = -np.log(run.dev_outputs[np.arange(len(labels)), labels]).mean()
             assert loss == pytest.approx(run.epochs[best].dev_loss, rel=1e-5)
             chosen[select].append((fold, best))
     assert len({tuple(sorted(own)) for own in chosen.values()}) == 3  # else this would show nothing
@@ -420,7 +420,7 @@ def test_stopping_and_the_predictions_follow_what_is_selected_by(trained):
 
 def test_mean_recall_leaves_out_classes_that_are_not_there():
     labels = np.array([0, 0, 0, 3, 3, 1])  # 2 of 3, 1 of 2, 0 of 1; none of class 2
-    assert protocol.mean_recall(labels, np.array([1, 1, 0, 1, 0, 0], bool)) == pytest.approx((2 / 3 + 1 / 2) / 3)
+    assert objective.mean_recall(labels, np.array([1, 1, 0, 1, 0, 0], bool)) == pytest.approx((2 / 3 + 1 / 2) / 3)
 
 
 def test_the_best_epochs_weights_were_tested(trained):
@@ -430,7 +430,7 @@ def test_the_best_epochs_weights_were_tested(trained):
     plan = changed_plan(trained, "cross_tva")
     for fold in (1, 4):
         rows = features.fold_rows(corpus, folds, fold)
-        network = model.build(plan, protocol.shape(corpus))
+        network = model.build(plan, protocol.shape(corpus, len(corpus.meta.classes)))
         network.load_state_dict(load_file(run / f"fold{fold}.safetensors"))
         network.double()
         stack = Stack(network)
@@ -439,7 +439,7 @@ def test_the_best_epochs_weights_were_tested(trained):
 
         def predict(rows, network=network, scaler=scaler):
             batch = batches_of(corpus, NAMES, size=len(rows))([rows], [{"audio": scaler}])
-            return network(batch.sequences)[0, : len(rows)].detach(), batch.labels[0, : len(rows)]
+            return network(batch.sequences)[0, : len(rows)].detach(), batch.targets[0, : len(rows)]
 
         logits, labels = predict(rows["dev"])
         best = curves[curves["fold"] == fold].sort_values("dev_accuracy", ascending=False, kind="stable").iloc[0]
@@ -512,7 +512,7 @@ def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained
     assert text.shape == (2, longest["text"], 16, corpus.sequences["text"].dimensions)
     assert batch.real.tolist() == [[1.0] * 3 + [0.0] * 13, [1.0] + [0.0] * 15]
     for run, run_rows in enumerate(rows):
-        assert batch.labels[run, : len(run_rows)].tolist() == corpus.label[run_rows].tolist()
+        assert batch.targets[run, : len(run_rows)].tolist() == corpus.label[run_rows].tolist()
         for name, lengths in (("audio", audio_lengths), ("text", text_lengths)):
             own = corpus.sequences[name].lengths[run_rows].tolist()
             assert lengths[run].tolist() == own + [0] * (16 - len(own))

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,10 +107,10 @@ class Features:
     """[utterances]: unique names."""
     label: np.ndarray
     """[utterances]: index into `meta.classes`."""
-    values: np.ndarray
-    """[utterances, dimensions of `meta`]: between -1, the lowest of a dimension's scale, and 1; NaN where unknown."""
     sequences: dict[str, Ragged]
     """Modality → its sequences."""
+    values: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    """[utterances, dimensions of `meta`]: between -1, the lowest of a dimension's scale, and 1; NaN where unknown."""
 
 
 def names_digest(utterance_ids: Iterable[str]) -> str:

@@ -84,6 +84,8 @@ class Protocol(Section):
 class Plan(Section):
     """What a variant's trainings depend on."""
 
+    task: TaskKind
+
     modalities: list[Modality]
     """In the order of their letters in the variant's name."""
     fusion: Fusion

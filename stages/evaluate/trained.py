@@ -15,7 +15,7 @@ from stages.common.errors import UserError
 from stages.common.features import Features
 from stages.common.plan import Plan
 from stages.common.records import RunId
-from stages.train import model, protocol
+from stages.train import model, objective, protocol
 from stages.train.data import Batch, Batches, scalers
 from stages.train.stack import Stack
 
@@ -45,7 +45,8 @@ class TrainedRun:
         self.plan, self.features, self.rows = plan, features, rows
         self.mixed = plan.precision == "bfloat16"
         dtype = torch.float32 if self.mixed else getattr(torch, plan.precision)
-        network = model.build(plan, protocol.shape(features)).to(dtype)
+        aim = objective.of(plan.task, features)
+        network = model.build(plan, protocol.shape(features, aim.size)).to(dtype)
         _load(network, weights)
         stack = Stack(network)
         self.network = stack.use(stack.vector(network)[None]).eval()
@@ -53,6 +54,7 @@ class TrainedRun:
         self.batches = Batches(
             features,
             plan.names,
+            aim.targets,
             size=plan.protocol.batch_size,
             padding_is_data=plan.model.padding == "attend",
             dtype=dtype,

@@ -10,7 +10,7 @@ import pandas as pd
 from stages.common import costs, predictions, tuning
 from stages.common.features import Features, fold_rows
 from stages.common.plan import Select
-from stages.common.records import PROBABILITIES, Record
+from stages.common.records import OUTPUTS, Record
 
 Results = dict[int, Record]
 """Of a draw: fold → the record of its run."""
@@ -55,7 +55,7 @@ def write(
                 "chosen": i == place,
             }
             rows.append({"fold": fold, "draw": i + 1} | draw.settings | found)
-            own = predictions.table(features, fold, tested, result.arrays[f"{PROBABILITIES}test"])
+            own = predictions.table(features, fold, tested, result.arrays[f"{OUTPUTS}test"], plan.task)
             own.insert(1, "draw", i + 1)
             predicted.append(own)
         different = {id(results[fold]): len(results[fold].values["epochs"]) for results in draws}

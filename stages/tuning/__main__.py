@@ -18,7 +18,12 @@ from stages.tuning.expected import best_of
 TABLE, PAGE, FOLDER = Path("metrics/tuning.csv"), Path("metrics/tuning.md"), Path("plots/tuning")
 COLUMNS = ["variant", "draws", "development", "test", "runs"]
 CHOSEN = ["variant", "draw", "chosen", "runs"]
-SCORE = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "loss": "negative_log_likelihood", "ccc": "ccc"}
+SCORE = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "loss": "negative_log_likelihood",
+    "ccc": "ccc",
+}
 """`train.protocol.select` → the same score of the test part."""
 
 
