@@ -201,7 +201,7 @@ def test_inputs_of_all_kinds_are_read_as_by_plain_torch(chosen, many, padding, m
     shape = model.Shape(
         features=dict(zip(names, (5, 83, 7, 67, 11, 71, 13, 73), strict=False)),  # both orders of the linear maps
         longest=dict(zip(names, (19, 17, 23, 29, 31, 37, 41, 43), strict=False)),
-        classes=CLASSES,
+        outputs=CLASSES,
     )
     modalities = {
         name: {"positions": positions, "dropout": dropout}

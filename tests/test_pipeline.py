@@ -58,7 +58,7 @@ def test_everything_is_written(repository):
     own = scores[scores["variant"] == "self_tva"]["accuracy"]
     assert headline["accuracy"]["mean"] == pytest.approx(own.mean())
     assert headline["accuracy"]["std"] == pytest.approx(own.std())
-    for name in ("recall.png", "differences.png", "runs.png", "confusion/tva.png", "confusion/tva_fold1.png"):
+    for name in ("confusion/recall.png", "differences.png", "runs.png", "confusion/tva.png", "confusion/tva_fold1.png"):
         assert (repository.folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
     tested = pd.read_parquet(repository.folder / "runs/cross_tva/seed1/predictions.parquet")
     folds = pd.read_csv(repository.folder / "data/folds.csv")

@@ -77,7 +77,13 @@ def batches_of(
 ) -> data.Batches:
     """Batches, by default as a model that attends to padding reads them."""
     return data.Batches(
-        corpus, modalities, corpus.label, size=size, padding_is_data=padding_is_data, dtype=torch.float64, device=torch.device("cpu")
+        corpus,
+        modalities,
+        corpus.label,
+        size=size,
+        padding_is_data=padding_is_data,
+        dtype=torch.float64,
+        device=torch.device("cpu"),
     )
 
 

@@ -342,7 +342,7 @@ class Params(Section):
     train: Train = Train()
     tune: draws.Tune = draws.Tune()
     headline: Headline
-    compare: Compare
+    compare: Compare = Compare()
     confusion: Confusion
     evaluate: Evaluate = Evaluate()
 
@@ -372,6 +372,9 @@ class Params(Section):
             raise ValueError(
                 f"train.protocol.select must be auto or {fitting} where task is {self.task}, but is {select}"
             )
+        untold = [name for name in self.references if self.task == "dimensions" and name.startswith("majority")]
+        if untold:
+            raise ValueError(f"references must be late_… or prior_… where task is dimensions, but one is {untold[0]}")
         if self.task == "dimensions" and self.corpus.source not in RATED:
             raise ValueError(
                 f"task must be classes for corpus.source {self.corpus.source}, but is {self.task}, which only "

@@ -7,7 +7,6 @@ dimensions `actual_<dimension>` and `predicted_<dimension>` for each, numbers on
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.common import metrics
 from stages.common.corpus import Meta
 from stages.common.errors import UserError
 from stages.common.plan import TaskKind
@@ -37,11 +36,6 @@ class Task:
     def predicted(self) -> list[str]:
         """The columns of what is predicted."""
         return ["predicted"] if self.kind == "classes" else [f"predicted_{name}" for name in self.names]
-
-    @property
-    def details(self) -> list[str]:
-        """The names of the scores of single classes or dimensions: `recall_<class>` or `ccc_<dimension>`."""
-        return [(metrics.recall if self.kind == "classes" else metrics.concordance)(name) for name in self.names]
 
 
 def classes(names: Sequence[str]) -> Task:

@@ -6,6 +6,7 @@ import pandas as pd
 from stages.common import corpus, predictions, tables, variants
 from stages.common.metrics import METRICS
 from stages.common.params import Compare, Params
+from stages.common.task import Task
 from stages.evaluate.found import Evaluated
 from stages.ttest import answers, bootstrap, comparisons, design
 from stages.ttest.verdict import amount
@@ -21,7 +22,7 @@ def name(variant: str) -> str:
     return f"{variant} EMAP"
 
 
-def compare(found: list[Evaluated], config: Params, classes: list[str]) -> pd.DataFrame:
+def compare(found: list[Evaluated], config: Params, aim: Task) -> pd.DataFrame:
     """`COLUMNS`, a row a variant of several modalities and metric; Holm's correction is over the variants of a metric.
 
     The test is that of all verdicts. The sampling error is the root of the sum of squares of the runs' errors, which
@@ -32,9 +33,9 @@ def compare(found: list[Evaluated], config: Params, classes: list[str]) -> pd.Da
         return pd.DataFrame(columns=COLUMNS)
     names = list(dict.fromkeys(one.variant for one in own))
     projected = [one.emap.assign(variant=name(one.variant), seed=one.seed) for one in own]
-    models = pd.concat([predictions.read_study(names, config.seeds, classes), *projected], ignore_index=True)
+    models = pd.concat([predictions.read_study(names, config.seeds, aim), *projected], ignore_index=True)
     folds, utterances = corpus.read_folds(), corpus.read_utterances()
-    arranged, shape = answers.arrange(models, classes), design.of_study(folds, utterances)
+    arranged, shape = answers.arrange(models, aim), design.of_study(folds, utterances)
     metrics = config.compare.metrics
     drawn = bootstrap.draws(arranged, shape.numbers(arranged.utterance_id), metrics)
     pairs = [(variant, name(variant)) for variant in names]
