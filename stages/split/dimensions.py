@@ -48,7 +48,7 @@ def check(values: np.ndarray, names: np.ndarray, dimension: str, scale: list[flo
     if len(far):
         raise UserError(
             f"{dimension} must be near corpus.scale {scale}, but is {corpus.on_scale(float(values[far[0]]), scale):g} "
-            f"for utterance {names[far[0]]!r} and {len(far) - 1} more"
+            f"for utterance {str(names[far[0]])!r} and {len(far) - 1} more"
         )
     there = values[~np.isnan(values)]
     if len(there) and (there == there[0]).all():
