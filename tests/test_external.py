@@ -346,6 +346,11 @@ WRONG_TABLES = {
         "p.csv must have a column seed, but has 'variant', 'fold', 'utterance_id', 'actual', 'predicted', 'dialogue', "
         "'probability_calm', 'probability_happy', 'probability_sad'; --columns seed=YOURS names another",
     ),
+    "values of dimensions": (
+        lambda table: table.rename(columns={"actual": "actual_valence", "predicted": "predicted_valence"}),
+        "p.csv must have predictions of classes, in columns actual and predicted, but has actual_valence: values of "
+        "dimensions are compared within a study alone, with task: dimensions",
+    ),
     "a class with two probabilities": (
         lambda table: table.rename(columns={"probability_sad": "probability_calm"}),
         "p.csv must have each column once, but has 'probability_calm' 2 times",
@@ -506,6 +511,7 @@ WRONG_OPTIONS = {
     ("--columns", "fold=a", "fold=b"): "--columns must name each column once, but names fold as a and b",
     ("--columns", "probability_=q_"): "p.csv must have columns q_<class>, but has 'variant', ",
     ("--columns", "speaker=who"): "p.csv must have a column who, but has 'variant', ",
+    ("--metrics", "accuracy", "ccc"): "--metrics must be scores of classes, but ccc is one of dimensions",
     ("--classes", "sad"): "--classes must be those of the probabilities, calm, happy, sad, but are sad",
     ("--classes", "sad", "sad", "happy", "calm"): "there must be two or more different classes, but ",
     ("--pair", "A", "C"): "--pair must name two models of A, B, but 'C' is none",

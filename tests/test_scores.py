@@ -78,6 +78,7 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
         meta=corpus.Meta(corpus="made up", classes=CLASSES, modalities=["text"]),
         utterance_id=np.array(["y", "other", "x"]),
         label=np.array([2, 0, 1]),
+        values=np.empty((3, 0), np.float32),
         sequences={},
     )
     predictions.write(folder, predictions.table(made_up, 2, np.array([2, 0]), probabilities))
