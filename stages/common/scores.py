@@ -86,7 +86,30 @@ def concordance(actual: np.ndarray, predicted: np.ndarray, times: np.ndarray | N
     mean_x, mean_y = ((weights * values).sum(-1) for values in (actual, predicted))
     x, y = actual - mean_x[..., None], predicted - mean_y[..., None]
     variances = (weights * x**2).sum(-1) + (weights * y**2).sum(-1)
-    return 2 * (weights * x * y).sum(-1) / (variances + (mean_x - mean_y) ** 2 + SMALLEST_VARIANCE)
+    return concordance_from_moments((weights * x * y).sum(-1), variances, mean_x - mean_y)
+
+
+def concordance_from_moments(covariance: np.ndarray, variances: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """The CCC from s_xy, s_x² + s_y² and x̄ - ȳ, arrays of one shape."""
+    return 2 * covariance / (variances + gap**2 + SMALLEST_VARIANCE)
+
+
+def concordance_values(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """What each utterance adds in the first order to the CCC of values [..., N] with predicted ones [..., N]: [..., N].
+
+    Their mean is the CCC. What a value is above it is the utterance's influence (Hampel, JASA 1974): the derivative of
+    the CCC by the share of the utterance, while all others' shares shrink alike. With x and y centred,
+
+        influence = (2 (x y - s_xy) - CCC (x² - s_x² + y² - s_y² + 2 (x̄ - ȳ) (x - y))) / (the CCC's denominator).
+    """
+    actual, predicted = np.asarray(actual, np.float64), np.asarray(predicted, np.float64)
+    mean_x, mean_y = (values.mean(-1, keepdims=True) for values in (actual, predicted))
+    x, y, gap = actual - mean_x, predicted - mean_y, mean_x - mean_y
+    product, squares = x * y, x**2 + y**2
+    covariance, variances = (values.mean(-1, keepdims=True) for values in (product, squares))
+    ccc = concordance_from_moments(covariance, variances, gap)
+    change = 2 * (product - covariance) - ccc * (squares - variances + 2 * gap * (x - y))
+    return ccc + change / (variances + gap**2 + SMALLEST_VARIANCE)
 
 
 def temperature(probabilities: np.ndarray, actual: np.ndarray) -> float:

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from stages.common import metrics
 from stages.common.metrics import METRICS
 from stages.common.params import Compare
+from stages.common.plan import TaskKind
 from stages.ttest import bootstrap, components, student, verdict
 from stages.ttest.answers import Answers
 from stages.ttest.components import Components
@@ -16,11 +16,14 @@ from stages.ttest.student import Student
 COMPONENTS, WITH_EXCESS, RESAMPLED = "components", "components with excess", "corrected resampled t"
 """The verdict's tests."""
 
+DETAILS: dict[TaskKind, str] = {"classes": "recall", "dimensions": "ccc_dimension"}
+"""Task → the family of the scores of single classes or dimensions."""
+
 COLUMNS = {
     "a": "first variant",
     "b": "second variant",
-    "score": "a metric of compare.metrics or recall_<class>",
-    "family": "the rows that Holm's correction runs over: one a metric, one for all recalls",
+    "score": "a metric of compare.metrics, recall_<class> or ccc_<dimension>",
+    "family": "the rows that Holm's correction runs over: one a metric, one for all recalls or dimensions",
     "folds": "folds that have the score (a fold whose test part lacks a class has no recall of it)",
     "seeds": "seeds a fold",
     "mean_a": "mean of a's runs",
@@ -74,16 +77,16 @@ def compare(
     design: Design,
     draws: dict[str, np.ndarray],
     *,
-    recalls: bool = True,
+    details: bool = True,
 ) -> pd.DataFrame:
-    """`COLUMNS`, one row a pair (a, b) and score: the metrics of `settings`, then each class's recall.
+    """`COLUMNS`, one row a pair (a, b) and score: the metrics of `settings`, then the task's details.
 
     `draws`: what `bootstrap.draws` returns. The column `verdict` holds a `Verdict`.
     """
-    classes = [metrics.recall(name) for name in answers.classes] if recalls else []
-    families = {name: name for name in settings.metrics} | dict.fromkeys(classes, "recall")
+    single = answers.task.details if details else []
+    families = {name: name for name in settings.metrics} | dict.fromkeys(single, DETAILS[answers.task.kind])
     every, unit, rows = answers.run_scores(settings.metrics), design.numbers(answers.utterance_id), []
-    parts = {name: Differences(answers, name, unit) for name in families if _is_sum(name)}
+    parts = {name: Differences(answers, name, unit) for name in families if answers.is_sum(name)}
     place = answers.variants.index
     for a, b in pairs:
         for score, family in families.items():
@@ -104,14 +107,13 @@ def compare(
 
 
 class Differences:
-    """The parts of the differences of any two models on one sum over utterances."""
+    """The parts of the differences of any two models on one score with values of utterances (`Answers.is_sum`)."""
 
     def __init__(self, answers: Answers, score: str, unit: np.ndarray):
         rows = answers.rows_of(score)
         self.weights, self.unit = answers.weights(score), unit[rows]
         self.fold = np.unique(answers.fold[rows], return_inverse=True)[1]
-        alike = score in METRICS and METRICS[score].classes_alike
-        self.stratum = answers.actual[rows] if alike else np.zeros(len(self.fold), int)
+        self.stratum = answers.strata(score)
         self.values = {name: answers.values(score, name) for name in answers.variants}
 
     def components(self, a: str, b: str) -> Components | None:
@@ -197,7 +199,3 @@ def decide(row: tuple, alpha: float) -> verdict.Verdict:
     """A row's verdict."""
     lower_is_better = row.score in METRICS and METRICS[row.score].lower_is_better
     return verdict.decide(row.difference, row.p_holm, row.p_equivalence_holm, alpha, lower_is_better=lower_is_better)
-
-
-def _is_sum(score: str) -> bool:
-    return score not in METRICS or METRICS[score].is_sum
