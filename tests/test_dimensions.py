@@ -187,7 +187,7 @@ def test_a_corpus_without_values_has_no_such_task():
         task.of("dimensions", meta)
 
 
-VARIANTS, SEEDS = ["self_tv", "cross_tv", "dca_tv"], [1, 2]
+VARIANTS, SEEDS = ["self_tv", "cross_tv"], [1, 2]
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,8 @@ def study(tmp_path_factory) -> Study:
         split__folds=2,
         model__hidden=6,
         headline__modalities="tv",
-        train__protocol__max_epochs=6,
+        train__protocol__max_epochs=12,
+        train__protocol__learning_rate=0.01,
         train__save_weights=True,
         evaluate__emap=True,
         evaluate__missing=True,
@@ -222,11 +223,11 @@ def test_all_tables_follow_from_the_predictions(study):
             rows.append([variant, fold, seed, np.mean(parts), *parts])
     expected = pd.DataFrame(rows, columns=["variant", "fold", "seed", "ccc", *(f"ccc_{name}" for name in NAMES)])
     own = table.merge(expected, on=["variant", "fold", "seed"], suffixes=("", "_expected"))
-    assert len(own) == len(rows) == 12
+    assert len(own) == len(rows) == 8
     for name in expected.columns[3:]:
         np.testing.assert_allclose(own[name], own[f"{name}_expected"], atol=1e-6)
     assert table[table["variant"] == "prior_tv"]["ccc"].abs().max() < 1e-6
-    assert expected["ccc"].mean() > 0.1  # something is learnt in six epochs
+    assert expected["ccc"].mean() > 0.1  # something is learnt in twelve epochs
     means = pd.read_csv(study.folder / "metrics/table2.csv").set_index("variant")["mean"]
     for variant in VARIANTS:
         assert means[variant] == pytest.approx(expected[expected["variant"] == variant]["ccc"].mean(), abs=1e-6)
@@ -252,8 +253,6 @@ def test_figures_are_of_values_not_of_classes(study):
     assert {path.name for path in (study.folder / "plots/scatter").iterdir()} == {
         "tv.png",
         "tv_fold1.png",
-        "tv_dca.png",
-        "tv_dca_fold1.png",
         "tv_prior.png",
         "tv_prior_fold1.png",
         "ccc.png",

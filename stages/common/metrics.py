@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from stages.common.plan import TaskKind
-from stages.common.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +50,6 @@ DEFAULTS: dict[TaskKind, tuple[str, ...]] = {"classes": PAPERS, "dimensions": ("
 def recall(label: str) -> str:
     """The name of a class's recall."""
     return f"recall_{label}"
-
-
-def details(task: Task) -> list[str]:
-    """The names of the scores of single classes or dimensions: `recall_<class>` or `ccc_<dimension>`."""
-    return [(recall if task.kind == "classes" else concordance)(name) for name in task.names]
 
 
 def concordance(dimension: str) -> str:

@@ -167,7 +167,7 @@ def scores(predictions: pd.DataFrame, task: Task, dev: pd.DataFrame | None = Non
     """
     if task.kind == "dimensions":
         own = concordance(predictions[task.actual].to_numpy().T, predictions[task.predicted].to_numpy().T)  # (K,)
-        return {"ccc": float(own.mean())} | dict(zip(metrics.details(task), own.tolist(), strict=True))
+        return {"ccc": float(own.mean())} | dict(zip(task.details, own.tolist(), strict=True))
     return _of_classes(predictions, task.names, dev)
 
 

@@ -37,6 +37,11 @@ class Task:
         """The columns of what is predicted."""
         return ["predicted"] if self.kind == "classes" else [f"predicted_{name}" for name in self.names]
 
+    @property
+    def details(self) -> list[str]:
+        """The names of the scores of single classes or dimensions: `recall_<class>` or `ccc_<dimension>`."""
+        return [f"{'recall' if self.kind == 'classes' else 'ccc'}_{name}" for name in self.names]
+
 
 def classes(names: Sequence[str]) -> Task:
     """To tell these classes apart."""

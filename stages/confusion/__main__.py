@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from stages.common import cli, corpus, figures, files, metrics, params, predictions, scores, task, variants
+from stages.common import cli, corpus, figures, files, params, predictions, scores, task, variants
 from stages.common.errors import UserError
 from stages.common.task import Task
 from stages.confusion import drawing
@@ -70,7 +70,7 @@ def details(table: pd.DataFrame, aim: Task) -> pd.DataFrame:
     """modalities, fusion, name (of a class or dimension), mean and std (ddof 1) of its recall or CCC, and the number of
     runs that have it.
     """
-    runs = scores.run_scores(table, aim).rename(columns=dict(zip(metrics.details(aim), aim.names, strict=True)))
+    runs = scores.run_scores(table, aim).rename(columns=dict(zip(aim.details, aim.names, strict=True)))
     long = runs.melt(id_vars="variant", value_vars=aim.names, var_name="name", value_name="score")
     parsed = [variants.parse(name) for name in long["variant"]]
     long["modalities"] = [variant.modalities for variant in parsed]
@@ -86,7 +86,7 @@ def _draw(table: pd.DataFrame, names: list[str], aim: Task, title: str, path: Pa
 
 def _scatter(table: pd.DataFrame, names: list[str], aim: Task, title: str, path: Path) -> None:
     """Draw what some variants predict against what is true, side by side."""
-    runs = scores.run_scores(table, aim).rename(columns=dict(zip(metrics.details(aim), aim.names, strict=True)))
+    runs = scores.run_scores(table, aim).rename(columns=dict(zip(aim.details, aim.names, strict=True)))
     found = runs.groupby("variant")[aim.names].mean().rename(index=variants.label)
     tables = {variants.label(name): table[table["variant"] == name] for name in names}
     figures.save(drawing.scatter(tables, found, aim, title), path)

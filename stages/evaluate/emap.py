@@ -9,7 +9,7 @@ from stages.common.params import Compare, Params
 from stages.common.task import Task
 from stages.evaluate.found import Evaluated
 from stages.ttest import answers, bootstrap, comparisons, design
-from stages.ttest.verdict import amount
+from stages.ttest.verdict import HUNDREDTH, amount
 
 SAMPLING_ERROR = "sampling_error"
 COLUMNS = [*comparisons.COLUMNS, SAMPLING_ERROR]
@@ -39,7 +39,7 @@ def compare(found: list[Evaluated], config: Params, aim: Task) -> pd.DataFrame:
     metrics = config.compare.metrics
     drawn = bootstrap.draws(arranged, shape.numbers(arranged.utterance_id), metrics)
     pairs = [(variant, name(variant)) for variant in names]
-    table = comparisons.compare(arranged, pairs, config.compare, shape, drawn, recalls=False)
+    table = comparisons.compare(arranged, pairs, config.compare, shape, drawn, details=False)
     errors = pd.concat([one.errors.assign(variant=one.variant) for one in own])
     errors = errors.groupby("variant")[metrics].agg(lambda runs: np.sqrt((runs**2).sum()) / len(runs))
     return table.assign(**{SAMPLING_ERROR: [errors.loc[row.a, row.score] for row in table.itertuples()]})
@@ -50,12 +50,14 @@ def as_markdown(table: pd.DataFrame, settings: Compare, partners: int, corpus_na
     head = "# Is interaction between modalities used?\n\n"
     if table.empty:
         return f"{head}No variant has several modalities.\n"
+    own = "units of 0.01" if METRICS[settings.metrics[0]].unit == HUNDREDTH else "points"
     text = (
         f"{head}Corpus: {corpus_name}. EMAP: the model's logits replaced by the nearest sum of functions of one "
         "modality each (Hessel & Lee, EMNLP 2020). A model that is better than its EMAP uses how modalities relate; "
-        "one that is equivalent does not need to. Differences are in points, model minus EMAP, by the test of all "
+        f"one that is equivalent does not need to. Differences are in {own}, model minus EMAP, by the test of all "
         f"verdicts at α = {settings.alpha:g} after Holm's correction over the models of a metric; *equivalent* means "
-        f"surely within ± {amount(settings.margin)}. The sampling error is the standard error, in points, of EMAP's "
+        f"surely within ± {amount(settings.margin, settings.metrics[0])}. The sampling error is the standard error, in "
+        f"{own}, of EMAP's "
         f"mean score that comes of taking {partners} combinations of partners: 0 where there are no more.\n"
     )
     for metric in settings.metrics:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common import cli, corpus, files, metrics, params, predictions, scores, task
+from stages.common import cli, corpus, files, params, predictions, scores, task
 from stages.common.errors import UserError
 from stages.common.plan import TaskKind
 from stages.common.task import Task
@@ -28,7 +28,7 @@ def main() -> None:
     runs = scores.run_scores(table, aim)
     shown = SHOWN[aim.kind]
     summary = {name: {"mean": runs[name].mean(), "std": runs[name].std() if len(runs) > 1 else None} for name in shown}
-    details = {name: runs[score].mean() for name, score in zip(aim.names, metrics.details(aim), strict=True)}
+    details = {name: runs[score].mean() for name, score in zip(aim.names, aim.details, strict=True)}
     # JSON has no NaN: a class that no test part holds has no recall.
     summary[DETAILS[aim.kind]] = {name: None if pd.isna(value) else value for name, value in details.items()}
     files.write_text(FILE, json.dumps(summary, indent=1) + "\n")
