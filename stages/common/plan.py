@@ -94,6 +94,8 @@ class Plan(Section):
     precision: Literal["float32", "float64", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
     save_weights: bool
+    may_diverge: bool = False
+    """Whether a run whose loss is not finite only ends there, as a draw's does; else that is an error."""
     training_code: dict[str, str]
     """Module → hash, of all that a training runs."""
     output_code: dict[str, str]

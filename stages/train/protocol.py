@@ -44,7 +44,8 @@ def train(
     Raises
     ------
     UserError
-        If a loss is not finite, or a modality of tokens is to be standardised.
+        If a loss is not finite, unless the plan says that this only ends a run, or a modality of tokens is to be
+        standardised.
     """
     device = resolve_device(plan.device)
     with deterministic(device):
@@ -124,6 +125,9 @@ class Runs:
                 dev=self.objective.scores(own, run.rows["dev"]),
                 learning_rate=run.schedule.rate,
             )
+            if self.plan.may_diverge and not epoch.is_finite:
+                run.diverged = True
+                continue
             epoch.check_finite(run.id)
             run.note(epoch, parameters)
 
@@ -135,25 +139,24 @@ class Runs:
             return
         going_on = [i for i, end in enumerate(last) if not end]
         self.running, self.state = [self.running[i] for i in going_on], self.state[going_on]
-        best = torch.stack([run.best for run in ended])
+        best = torch.stack([run.best if run.epochs else self._initial(run.id) for run in ended])
         test, dev = (self._predict(best, ended, part) for part in ("test", "dev"))
         shares = self._shares(best, ended)
-        for run, outputs, dev_outputs, own_shares in zip(ended, test, dev, shares, strict=True):
+        for run, parameters, outputs, dev_outputs, own_shares in zip(ended, best, test, dev, shares, strict=True):
             outcome = Run(
                 epochs=run.epochs,
                 outputs=self.objective.predictions(outputs),
                 dev_outputs=self.objective.predictions(dev_outputs),
                 shares=own_shares,
-                weights={name: value.cpu() for name, value in self.stack.named(run.best).items()},
+                weights={name: value.cpu() for name, value in self.stack.named(parameters).items()},
             )
             yield run.id, outcome
 
     def _start(self, run_id: RunId) -> tuple[RunState, State]:
         """A run and its state: seeds for weights, for the order of the batches, the same for all variants, and
         for dropout; or what its checkpoint says."""
-        weights, order, dropout = (int(s) for s in np.random.SeedSequence(list(run_id)).generate_state(3))
-        torch.manual_seed(weights)
-        state = optimiser.fresh(self.stack.vector(self._fresh()))
+        _, order, dropout = _seeds(run_id)
+        state = optimiser.fresh(self._initial(run_id))
         rows, protocol = self.rows[run_id.fold], self.plan.protocol
         run = RunState(
             id=run_id,
@@ -170,6 +173,11 @@ class Runs:
         if checkpoint and checkpoint.values["device"] == self.device.type:
             run.resume(checkpoint, state)
         return run, state
+
+    def _initial(self, run_id: RunId) -> Tensor:
+        """The parameters [P] with which a run starts; those of one that has no epoch with a finite loss."""
+        torch.manual_seed(_seeds(run_id)[0])
+        return self.stack.vector(self._fresh())
 
     def _fresh(self) -> model.Model:
         network = model.build(self.plan, shape(self.features, self.objective.size))
@@ -257,6 +265,11 @@ class Runs:
             batch = self.batches(cut, [runs[i].scalers for i in active])
             self.stopwatch.switch(before)
             yield active, batch
+
+
+def _seeds(run_id: RunId) -> list[int]:
+    """A run's seeds for weights, for the order of the batches and for dropout."""
+    return [int(seed) for seed in np.random.SeedSequence(list(run_id)).generate_state(3)]
 
 
 def shape(features: Features, outputs: int) -> model.Shape:

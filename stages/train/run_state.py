@@ -44,9 +44,14 @@ class Epoch:
         """Whether its development value `select` is better than another epoch's: equal is not."""
         return self.dev[select] < other.dev[select] if select == "loss" else self.dev[select] > other.dev[select]
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether its losses are."""
+        return bool(np.isfinite([self.train_loss, self.dev["loss"]]).all())
+
     def check_finite(self, run: RunId) -> None:
         """Raise a UserError if a loss is not finite."""
-        if not np.isfinite([self.train_loss, self.dev["loss"]]).all():
+        if not self.is_finite:
             raise UserError(
                 f"seed {run.seed}, fold {run.fold}, epoch {self.epoch}: the loss must be finite, but is "
                 f"{self.train_loss} on the training part and {self.dev['loss']} on the development part; a lower "
@@ -131,6 +136,8 @@ class RunState:
     best_epoch: int = 0
     best: Tensor | None = None
     """Parameters [P] of the best epoch."""
+    diverged: bool = False
+    """Whether it has ended because a loss was not finite; the epoch in which it was is none of its epochs."""
 
     def note(self, epoch: Epoch, parameters: Tensor) -> None:
         """Take note of an epoch and the parameters [P] after it."""
@@ -141,9 +148,10 @@ class RunState:
 
     def progress(self, *, patience: int, max_epochs: int) -> RunProgress:
         """How far it is."""
+        last = len(self.epochs) if self.diverged else min(self.best_epoch + patience, max_epochs)
         scores = self.epochs[-1].dev.items() if self.epochs else ()
         dev = next((score for score in scores if score[0] != "loss"), None)
-        return RunProgress(len(self.epochs), min(self.best_epoch + patience, max_epochs), dev)
+        return RunProgress(len(self.epochs), last, dev)
 
     def checkpoint(self, state: optimiser.State) -> Record:
         """All that it takes to resume from here with the run's `state` as if nothing had been."""
