@@ -21,19 +21,17 @@ class Cell:
     """share, up or down: the colour behind it."""
     amount: float = 0.0
     """How much of that colour, 0 to 1."""
-    href: str | None = None
-    """Where it leads."""
     title: str | None = None
     """What a pointer over it shows."""
 
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Text; `loud`: a warning that nobody should overlook."""
+    """Text; `lead`: what a hurried reader should read."""
 
     kind: ClassVar[str] = "paragraph"
     text: str
-    loud: bool = False
+    lead: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list; what stands before the first colon of `strong` ones is bold."""
+    """A list."""
 
     kind: ClassVar[str] = "bullets"
     items: list[str]
@@ -76,6 +74,8 @@ class Grid:
     columns: list[str]
     rows: list[list[Cell]]
     caption: str = ""
+    title: str = ""
+    """What it is called, where it is not numbered anyway."""
     heads: int = 1
     upright: bool = False
     """Whether the names of columns stand upright, as those of many narrow columns do."""

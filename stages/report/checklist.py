@@ -1,4 +1,4 @@
-"""REFORMS, the checklist of Kapoor et al. (Science Advances 10, eadk3452, 2024, Table 1), as far as the files answer it.
+"""REFORMS, the checklist of Kapoor et al. (Science Advances 10, eadk3452, 2024, Table 1), as far as files answer it.
 
 Each item has a function of the study that answers it, or None where the authors alone can: then the page says so.
 """
@@ -103,14 +103,18 @@ def _models(material: Material) -> str:
 
 def _selected(material: Material) -> str:
     protocol = material.config.train.protocol
-    return f"of each run the epoch with the best development {protocol.select.replace('_', ' ')}; never by the test part"
+    return (
+        f"of each run the epoch with the best development {protocol.select.replace('_', ' ')}; never by the test part"
+    )
 
 
 def _tuned(material: Material) -> str:
     tune = material.config.tune
     if not tune.draws:
         return "nothing was tuned: all variants have the settings of params.yaml"
-    return f"{tune.draws} random draws, the same for all variants, of {', '.join(tune.ranges)}; chosen by development part"
+    return (
+        f"{tune.draws} random draws, the same for all variants, of {', '.join(tune.ranges)}; chosen by development part"
+    )
 
 
 def _baselines(material: Material) -> str:
@@ -120,9 +124,8 @@ def _baselines(material: Material) -> str:
 
 
 def _leakage(material: Material) -> str:
-    return (
-        "standardisation by the training part alone; epochs chosen by the development part; nothing of the test part is seen before the test"
-    )
+    return "standardisation by the training part alone; epochs chosen by the development part; nothing of the test part is "
+        "seen before the test"
 
 
 def _dependent(material: Material) -> str | None:

@@ -7,6 +7,8 @@ from stages.confusion.__main__ import groups
 from stages.report.blocks import Beside, Cell, Fold, Grid
 from stages.report.material import Material
 
+CORNER = "actual"
+
 
 def folds(material: Material) -> list[Fold]:
     """One a group of models that `plots/confusion/` draws together; the paper's pairs are open."""
@@ -45,7 +47,7 @@ def _shares(title: str, matrix: np.ndarray, classes: list[str]) -> Grid:
             for share, number in zip(own[i], matrix[i], strict=True)
         ]
         rows.append([Cell(name), *cells])
-    return Grid([title, *classes], rows, upright=True)
+    return Grid([CORNER, *classes], rows, title, upright=True)
 
 
 def _difference(a: str, b: str, first: np.ndarray, second: np.ndarray, classes: list[str]) -> Grid:
@@ -56,8 +58,12 @@ def _difference(a: str, b: str, first: np.ndarray, second: np.ndarray, classes: 
         cells = [
             Cell("–")
             if np.isnan(gap)
-            else Cell(f"{100 * gap:+z.0f}", tone="up" if gap > 0 else "down", amount=min(1.0, 2.5 * abs(float(gap))))
+            else Cell(
+                f"{100 * gap:+z.0f}" if round(100 * gap) else "0",
+                tone="up" if gap > 0 else "down",
+                amount=min(1.0, 2.5 * abs(float(gap))),
+            )
             for gap in own
         ]
         rows.append([Cell(name), *cells])
-    return Grid([f"{label(b)} − {label(a)}", *classes], rows, upright=True)
+    return Grid([CORNER, *classes], rows, f"{label(b)} − {label(a)}", upright=True)

@@ -75,7 +75,8 @@ class Finding:
         parts = [f"{tables.fraction(self.mean_a)} against {tables.fraction(self.mean_b)}", difference]
         if self.low == self.low:
             parts.append(f"{level} interval {interval(self.low, self.high)}")
-        parts += [f"P{_equals(self.p_holm)}", f"P of equivalence{_equals(self.p_equivalence_holm)}"]
+        for name, p in (("P", self.p_holm), ("P of equivalence", self.p_equivalence_holm)):
+            parts += [f"{name}{_equals(p)}"] if p == p else []
         return ", ".join(parts)
 
     def sentence(self, settings: Compare) -> str:
@@ -88,7 +89,9 @@ class Finding:
         elif own.verdict.equivalent:
             words = f"{first} and {second} are equivalent: their difference is surely within ± {margin}"
         else:
-            words = f"undecided: neither of {first} and {second} is shown to be better, nor both to be equivalent"
+            words = (
+                f"undecided: neither {first} nor {second} is shown to be better, nor are they shown to be equivalent"
+            )
         return f"{words} ({own.numbers(settings)})"
 
 
@@ -152,10 +155,7 @@ def summaries(found: Iterable[Finding], settings: Compare) -> list[str]:
         first, second = names
         words = one.verdict.sentence(first, second, amount(settings.margin, one.score))
         kinds.setdefault((first, second, one.score), {}).setdefault(words, []).append(place)
-    return [
-        f"{first} and {second}, {METRICS[score].label}: " + "; ".join(_on(*each) for each in own.items())
-        for (first, second, score), own in kinds.items()
-    ]
+    return [f"{METRICS[key[-1]].label}: {'; '.join(_on(*each) for each in own.items())}." for key, own in kinds.items()]
 
 
 def _on(words: str, places: list[str]) -> str:

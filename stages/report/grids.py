@@ -34,10 +34,10 @@ def scored(number: int) -> Grid | None:
     papers = ["Paper", "Difference"] if has_papers else []
     shown = [name for metric in metrics for name in (METRICS[metric].label, *papers)]
     runs = ", ".join(map(str, sorted(table["n"].unique())))
-    caption = f"Table {number}. {TITLES[number]}: mean ± standard deviation over {runs} runs (folds × seeds)."
+    caption = f"{TITLES[number]}: mean ± standard deviation over {runs} runs (folds × seeds)."
     if has_papers:
         caption += " Paper: its own number; difference: of this study's mean from it, in points."
-    return Grid([*heads, *shown, "Parameters", "Epochs"], rows, caption, heads=len(heads))
+    return Grid([*heads, *shown, "Parameters", "Epochs"], rows, caption, f"Table {number}", len(heads))
 
 
 def _scores(row: pd.Series, has_papers: bool) -> list[Cell]:

@@ -1,12 +1,13 @@
 """`metrics/tables.tex`: text that LaTeX takes, whatever its characters."""
 
+import re
 import unicodedata
 
 import jinja2
 
+from stages.report import grids
 from stages.report.blocks import Grid
 from stages.report.material import Material
-from stages.report import grids
 
 COMMANDS = {
     "\\": r"\textbackslash{}",
@@ -25,7 +26,6 @@ COMMANDS = {
     '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
-    "-": "{-}",
     "±": r"\(\pm\)",
     "×": r"\(\times\)",
     "−": r"\(-\)",
@@ -46,7 +46,10 @@ REPLACED = "?"
 
 def escape(text: object) -> str:
     """Text as LaTeX with the encoding T1 shows it; a sign that T1 has not loses its accent, or becomes `?`."""
-    return "".join(map(_escape, " ".join(str(text).split())))
+    line = " ".join(str(text).split())
+    line = re.sub(r"(?<![\w.])-(?=[\d.])", "−", line)  # before a number it is a minus
+    escaped = "".join(map(_escape, line)).replace("--", "-{}-")
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped  # else the \\ before it would take it
 
 
 def _escape(sign: str) -> str:

@@ -42,7 +42,7 @@ def corpus(material: Material) -> Grid:
         "Modalities": ", ".join(f"{own.letter.upper()} {name}" for name, own in config.modalities.items()),
         "Folds": folds(material),
         "Seeds": ", ".join(map(str, config.seeds)),
-        "Not real": material.warning or "nothing that the files know of",
+        "What is not real": material.warning or "nothing that the files know of",
     }
     for column in ("speaker", "session", "dialogue"):
         if material.known(column):
@@ -60,7 +60,7 @@ def folds(material: Material) -> str:
     own = material.config.split
     scheme = "those of the corpus if it brings any, else random" if own.scheme == "auto" else own.scheme
     kept = f", {own.group}s kept together" if own.group else ""
-    return f"{len(material.answers.folds)} ({scheme}{kept}); utterances a fold: {', '.join(sizes)}"
+    return f"{len(material.answers.folds)} folds ({scheme}{kept}); utterances a fold: {', '.join(sizes)}"
 
 
 def models(material: Material) -> Grid:
@@ -75,8 +75,8 @@ def models(material: Material) -> Grid:
 
 
 def settings(material: Material) -> Grid | None:
-    """The params that differ from the defaults, which are the paper's values; None where none does."""
-    found = differences(material.config)
+    """The params that differ from their defaults; None where none does."""
+    found = [row for row in differences(material.config) if not row[0].endswith(".letter")]
     rows = [cells(key, _value(value, key), _value(default, key)) for key, value, default in found]
     return Grid(["Key of params.yaml", "Here", "Default"], rows) if rows else None
 

@@ -11,10 +11,10 @@ from stages.common import scores, variants
 from stages.common.metrics import METRICS
 from stages.headline.__main__ import mean_curves
 from stages.report import blocks, checklist, cite, confusions, curves, findings, grids, pages, ran, wins
-from stages.report.blocks import Bullets, Cell, Code, Fold, Grid, Heading, Links, Paragraph, Section, cells
+from stages.report.blocks import Bullets, Cell, Code, Fold, Grid, Heading, Links, Paragraph, Section
 from stages.report.findings import Finding
 from stages.report.material import Material
-from stages.ttest.report import MOST, TESTS, foremost, interval, shared, signed
+from stages.ttest.report import MOST, TESTS, foremost, interval, pair, shared, signed
 from stages.ttest.verdict import amount
 
 METRICS_FOLDER, PLOTS = Path("metrics"), Path("plots")
@@ -30,50 +30,44 @@ def answer(material: Material) -> Section:
     if papers:
         parts += [
             Heading("Is cross-attention preferable to self-attention?"),
-            Bullets(findings.summaries(papers, settings)),
+            *(Paragraph(text, lead=True) for text in findings.summaries(papers, settings)),
             Paragraph(findings.count(papers)),
             _verdicts(papers, material),
         ]
     if others:
-        parts += [Heading("Other pairs" if papers else "Which is better?"), Bullets(_shown(others, material))]
+        parts += [Heading("Other pairs" if papers else "Which is better?"), _verdicts(others, material)]
     if not parts:
         parts.append(Paragraph("The study has no pair of models to compare: see compare.pairs in params.yaml."))
     return Section("answer", "The answer", [*parts, *_meaning(material)])
 
 
-def _shown(found: list[Finding], material: Material) -> list[str]:
-    """The summaries of pairs; of the best models alone where there are very many."""
-    best = foremost(material.tests, material.config.compare.metrics[0])
-    names = set(zip(best["a"], best["b"], strict=True))
-    own = [one for one in found if (one.a, one.b) in names]
-    said = findings.summaries(own, material.config.compare)
-    left = {(one.a, one.b) for one in found} - names
-    return said + ([f"{len(left)} more pairs, of lesser models: metrics/ttest.csv"] if left else [])
-
-
 def _verdicts(found: list[Finding], material: Material) -> Grid:
-    """A row a combination of modalities, a column a metric: the verdict with its numbers."""
+    """A row a pair, a column a metric: the verdict and its numbers; of the best models alone where there are many."""
     settings, metrics = material.config.compare, material.config.compare.metrics
-    rows: dict[str, dict[str, Finding]] = {}
+    best = foremost(material.tests, metrics[0])
+    names, rows = set(zip(best["a"], best["b"], strict=True)), {}
     for one in found:
-        rows.setdefault(one.modalities, {})[one.score] = one
-    shown = []
-    for modalities, own in rows.items():
-        row = cells(variants.combination_label(modalities))
-        for metric in metrics:
-            one = own[metric].in_order()
-            first, second = (variants.FUSIONS[name].label for name in one.fusions)
-            words = one.verdict.sentence(first, second, amount(settings.margin, metric))
-            bounds = f" {interval(one.low, one.high)}" if one.low == one.low else ""
-            row.append(Cell(words[:1].upper() + words[1:], strong=one.verdict.better is not None))
-            row += cells(f"{first} − {second}: {signed(one.difference)}{bounds}")
-        shown.append(row)
-    names = [name for metric in metrics for name in (METRICS[metric].label, "Difference")]
-    caption = (
-        f"Verdicts, and differences in points (of other metrics in their units) with {100 * (1 - settings.alpha):g} % "
-        "intervals; where one model is better, it stands first."
-    )
-    return Grid(["Modalities", *names], shown, caption)
+        if (one.a, one.b) in names:
+            rows.setdefault((one.a, one.b), []).append(one)
+    shown = [
+        [Cell(pair(*models)), *(cell for one in own for cell in _verdict(one, material))]
+        for models, own in rows.items()
+    ]
+    heads = [name for metric in metrics for name in (METRICS[metric].label, "Difference")]
+    left = len({(one.a, one.b) for one in found} - names)
+    more = f" {left} more pairs, of lesser models, stand in metrics/ttest.csv." if left else ""
+    level = f"{100 * (1 - settings.alpha):g} %"
+    caption = f"Verdicts, and differences, first model minus second, with their {level} intervals.{more}"
+    return Grid(["Models", *heads], shown, caption)
+
+
+def _verdict(one: Finding, material: Material) -> list[Cell]:
+    """One pair's verdict and difference on one metric."""
+    margin = amount(material.config.compare.margin, one.score)
+    words = one.verdict.sentence(variants.label(one.a), variants.label(one.b), margin)
+    bounds = f" {interval(one.low, one.high)}" if one.low == one.low else ""
+    strong = one.verdict.better is not None
+    return [Cell(words[:1].upper() + words[1:], strong=strong), Cell(f"{signed(one.difference)}{bounds}")]
 
 
 def _meaning(material: Material) -> list[Paragraph]:
@@ -84,9 +78,9 @@ def _meaning(material: Material) -> list[Paragraph]:
     pairs = len({(one.a, one.b) for one in material.findings})
     text = (
         f"Corpus: {material.meta.corpus}, {material.shape}. {named}; verdicts hold at α = {settings.alpha:g} after "
-        f"Holm's correction over the {pairs} pair{'s' if pairs != 1 else ''} of a metric. Equivalent: the difference is "
-        f"surely within ± {amount(settings.margin)}. Undecided is no evidence either way. docs/statistics.md says which "
-        "test to believe and how often each is wrong."
+        f"Holm's correction over the {pairs} pair{'s' if pairs != 1 else ''} of a metric. Equivalent: the difference "
+        f"is surely within ± {amount(settings.margin)}. Undecided is no evidence either way. docs/statistics.md says "
+        "which test to believe and how often each is wrong."
     )
     return [Paragraph(text)] + ([Paragraph(shared(material.design))] if material.design.shared else [])
 
@@ -96,8 +90,8 @@ def scored(material: Material) -> Section | None:
     found = [grid for grid in map(grids.scored, (1, 2)) if grid]
     note = Paragraph(
         "Bold: the best mean of those compared. WA and UWA are the paper's names, the reverse of most of the field's. "
-        "Parameters: without word vectors; epochs: mean of a run, to the one that ended it. Seconds differ from machine "
-        "to machine and are not on this page: metrics/cost.md and plots/cost.png have them."
+        "Parameters: without word vectors; epochs: mean of a run, to the one that ended it. Seconds differ from "
+        "machine to machine and are not on this page: metrics/cost.md and plots/cost.png have them."
     )
     return Section("scores", "Scores and cost", [*found, note]) if found else None
 
@@ -208,7 +202,10 @@ def gates(material: Material) -> Section | None:
     """What gates let through."""
     table = scores.read_csv(PLOTS / "gates/gates.csv", numbers=[])
     names = list(dict.fromkeys(table["variant"]))
-    drawn = [blocks.figure(PLOTS / f"gates/{name}.png", f"{variants.label(name)}: what its gate lets through.") for name in names]
+    drawn = [
+        blocks.figure(PLOTS / f"gates/{name}.png", f"{variants.label(name)}: what its gate lets through.")
+        for name in names
+    ]
     return Section("gates", "Gates", drawn) if drawn else None
 
 
@@ -223,8 +220,8 @@ def was_run(material: Material) -> Section:
     same = Paragraph("All params are the defaults.")
     found = [ran.corpus(material), Heading("Models"), ran.models(material), Heading("Params that are not the defaults")]
     text = Paragraph(
-        "Defaults are the paper's values (stages/common/params.py). What changes nothing but the time is left out; of "
-        "paths the last part stands here."
+        "Defaults are the paper's values (stages/common/params.py); how a modality enters the model has none, so all "
+        "of it is here. What changes nothing but the time is left out; of paths the last part stands here."
     )
     found += [text, settings or same, Heading("Libraries"), ran.libraries()]
     return Section("run", "What was run", found)
@@ -239,8 +236,8 @@ def citing(material: Material) -> Section:
         "dvc status      # says what differs from dvc.lock"
     )
     text = (
-        "The same params, data and machine give the same bytes. The commit of this repository and dvc.lock say exactly what "
-        "was run; a corpus that is not the embedded one must be had from those who release it."
+        "The same params, data and machine give the same bytes. The commit of this repository and dvc.lock say exactly "
+        "what was run; a corpus that is not the embedded one must be had from those who release it."
     )
     found = [
         Bullets(cite.sentences(citation)),
@@ -256,8 +253,8 @@ def citing(material: Material) -> Section:
 def reforms(material: Material) -> Section:
     """The checklist."""
     text = Paragraph(
-        "REFORMS (Kapoor et al., Science Advances, 2024): its 32 items in short, answered from params.yaml, the data and "
-        f"dvc.lock. What stands as “{checklist.UNKNOWN}” is for the authors to say."
+        "REFORMS (Kapoor et al., Science Advances, 2024): its 32 items in short, answered from params.yaml, the data "
+        f"and dvc.lock. What stands as “{checklist.UNKNOWN}” is for the authors to say."
     )
     source = Links([("REFORMS: Consensus-based Recommendations for Machine-learning-based Science", checklist.SOURCE)])
     return Section("checklist", "Reproducibility checklist", [text, source, checklist.grid(material)])

@@ -50,8 +50,8 @@ def _letters(a: str, b: str) -> str:
 
 
 def by_utterance(material: Material, a: str, b: str) -> pd.DataFrame:
-    """utterance_id → a, b (the share of right answers over folds and seeds), sure_a, sure_b (the mean probability of the
-    right class, NaN where there are none); utterances in the order of their names.
+    """utterance_id → a, b: the share of right answers over folds and seeds; sure_a, sure_b: mean probability of the
+    right class, NaN where there are none. Utterances are in the order of their names.
     """
     answers = material.answers
     table = pd.DataFrame({"utterance_id": answers.utterance_id})
@@ -96,7 +96,9 @@ def by_group(
     """
     own = found.groupby(groups.to_numpy(), sort=True, observed=True)
     means, sizes = own[["a", "b"]].mean(), own.size()
-    first = sizes.index if ordered else sizes.sort_values(ascending=False, kind="stable").index[:MOST_GROUPS].sort_values()
+    first = (
+        sizes.index if ordered else sizes.sort_values(ascending=False, kind="stable").index[:MOST_GROUPS].sort_values()
+    )
     rows = [
         cells(
             group,
@@ -139,7 +141,14 @@ def telling(material: Material, found: pd.DataFrame, better: str, worse: str, si
         return []
     has_text = "transcription" in material.utterances
     extra = [name for name in ("speaker",) if material.known(name)] + ["transcription"] * has_text
-    columns = ["Utterance", "Class", *(name.capitalize() for name in extra), label(better), label(worse), "Said instead"]
+    columns = [
+        "Utterance",
+        "Class",
+        *(name.capitalize() for name in extra),
+        label(better),
+        label(worse),
+        "Said instead",
+    ]
     rows = []
     for name in chosen:
         own = material.utterances.loc[name]
@@ -183,6 +192,7 @@ def contents(material: Material) -> Paragraph:
     if "transcription" in material.utterances:
         licensed = " Transcripts are the corpus's own: mind its licence before you hand this page on."
     return Paragraph(
-        "For each compared pair: recalls by class, shares of right answers by other groups, and the utterances that tell "
-        "the two models apart. Differences are the first model minus the second; only recalls by class are tested." + licensed
+        "For each compared pair: recalls by class, shares of right answers by other groups, and the utterances that "
+        "tell the two models apart. Differences are the first model minus the second; only recalls by class are "
+        f"tested.{licensed}"
     )
