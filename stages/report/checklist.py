@@ -124,8 +124,10 @@ def _baselines(material: Material) -> str:
 
 
 def _leakage(material: Material) -> str:
-    return "standardisation by the training part alone; epochs chosen by the development part; nothing of the test part is "
-        "seen before the test"
+    return (
+        "standardisation by the training part alone; epochs chosen by the development part; nothing of the test part "
+        "is seen before the test"
+    )
 
 
 def _dependent(material: Material) -> str | None:
