@@ -57,7 +57,9 @@ def _verdicts(found: list[Finding], material: Material) -> Grid:
     left = len({(one.a, one.b) for one in found} - names)
     more = f" {left} more pairs, of lesser models, stand in metrics/ttest.csv." if left else ""
     level = f"{100 * (1 - settings.alpha):g} %"
-    text = f"Verdicts, and differences, first model minus second, with their {level} intervals before Holm's correction."
+    text = (
+        f"Verdicts, and differences (first model minus second) with their {level} intervals before Holm's correction."
+    )
     return Grid(["Models", *heads], shown, text + more)
 
 
