@@ -84,8 +84,8 @@ class Chromium:
         self.events = [event for event in self.events if event.get("method") != "Page.loadEventFired"]
 
     def evaluate(self, expression: str):
-        """The value of JavaScript in the page."""
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"]["value"]
+        """The value of JavaScript in the page, if it has one."""
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def screenshot(self, path: Path, *, height: int = 900, top: int = 0) -> None:
         """Write what the page shows from `top` on."""
