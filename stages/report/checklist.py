@@ -36,7 +36,7 @@ def digests(material: Material) -> str | None:
         stages = yaml.safe_load(LOCK.read_text(encoding="utf-8"))["stages"]
         outs = {out["path"]: out["md5"] for name in ("corpus", "split") for out in stages[name]["outs"]}
         return f"data/corpus {outs['data/corpus']}, data/folds.csv {outs['data/folds.csv']} (MD5, in dvc.lock)"
-    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError):  # by hand, before DVC has written it
+    except (FileNotFoundError, ValueError, yaml.YAMLError, KeyError, TypeError):  # by hand, before DVC has written it
         return None
 
 

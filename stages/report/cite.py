@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from stages.common.errors import UserError, restorable
+from stages.common.errors import UserError, short
 
 FILE = Path("CITATION.cff")
 
@@ -18,15 +18,16 @@ def read(path: Path = FILE) -> dict:
     UserError
         If it is missing, or is not YAML with a title and authors.
     """
-    with restorable(path):
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise UserError(f"must be YAML, but is not ({error.__class__.__name__})") from None
-        for entry in (found, *(found.get("references", []) if isinstance(found, dict) else [])):
-            if not isinstance(entry, dict) or not entry.get("title") or not entry.get("authors"):
-                raise UserError("must have a title and authors, also of each reference")
-        return found
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} must be there, but is missing: `git checkout {path}` restores it") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} must be YAML, but is not ({short(error)})") from None
+    for entry in (found, *(found.get("references", []) if isinstance(found, dict) else [])):
+        if not isinstance(entry, dict) or not entry.get("title") or not entry.get("authors"):
+            raise UserError(f"{path} must have a title and authors, also of each reference, but has {short(entry)}")
+    return found
 
 
 def sentences(citation: dict) -> list[str]:

@@ -66,6 +66,11 @@ class Material:
         return self.answers.variants.index(variant)
 
     @property
+    def letters(self) -> str:
+        """What the letters of modalities stand for."""
+        return ", ".join(f"{own.letter.upper()} {name}" for name, own in self.config.modalities.items())
+
+    @property
     def shape(self) -> str:
         """How many runs a model has."""
         folds, seeds = len(self.answers.folds), len(self.answers.seeds)

@@ -18,5 +18,9 @@ def html(material: Material) -> str:
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html").render(
-        sections=found, corpus=material.meta.corpus, warning=material.warning, shape=material.shape
+        sections=found,
+        corpus=material.meta.corpus,
+        warning=material.warning,
+        shape=material.shape,
+        letters=material.letters,
     )

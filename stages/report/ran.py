@@ -39,7 +39,7 @@ def corpus(material: Material) -> Grid:
         "Source": config.corpus.source,
         "Utterances": f"{len(utterances):,}, of which {material.folds['utterance_id'].nunique():,} in folds",
         "Classes": ", ".join(f"{name} {number:,}" for name, number in classes.items()),
-        "Modalities": ", ".join(f"{own.letter.upper()} {name}" for name, own in config.modalities.items()),
+        "Modalities": material.letters,
         "Folds": folds(material),
         "Seeds": ", ".join(map(str, config.seeds)),
         "What is not real": material.warning or "nothing that the files know of",
