@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from base64 import b64decode
+from contextlib import suppress
 from pathlib import Path
 
 PATH = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -51,8 +52,13 @@ class Chromium:
 
     def __exit__(self, *error):
         self.session = None
-        self.call("Browser.close")
-        self.process.wait(timeout=30)
+        with suppress(AssertionError, OSError):  # it may be gone before it answers
+            self.call("Browser.close")
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.commands.close()
         self.answers.close()
         self.profile.cleanup()

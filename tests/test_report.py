@@ -193,6 +193,7 @@ def test_the_better_model_is_named_first_whichever_way_they_stand(mean_a, mean_b
         loser = labels[1 - labels.index(winner)]
         assert sentence.startswith(f"{winner} is better than {loser}")
         assert f": {winner.split()[0]} is better" in summary
+    assert ("the lower the better" in summary) == lower
     assert ("less than" in sentence) == ("less than" in summary) == (p_equal < 0.05)
 
 
@@ -266,6 +267,7 @@ def test_the_page_asks_for_nothing_and_its_links_lead_somewhere(page):
         else:
             assert value == "data:," if tag == "link" else value.startswith("https://") and tag == "a"
     assert not {"script", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
+    assert {"#wins-self_tv-cross_tv", "#checklist"} <= {value for _, value in page.values("href")}
     assert any(value.startswith("default-src 'none'") for _, value in page.values("content"))
 
 

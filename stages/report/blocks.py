@@ -21,6 +21,8 @@ class Cell:
     """share, up or down: the colour behind it."""
     amount: float = 0.0
     """How much of that colour, 0 to 1."""
+    href: str | None = None
+    """Where it leads, on this page."""
     title: str | None = None
     """What a pointer over it shows."""
 

@@ -95,6 +95,11 @@ class Finding:
         return f"{words} ({own.numbers(settings)})"
 
 
+def named(metric: str) -> str:
+    """A metric as people read it, with its direction where that is down."""
+    return METRICS[metric].label + (" (the lower the better)" if METRICS[metric].lower_is_better else "")
+
+
 def _equals(p: float) -> str:
     text = tables.p_value(p)
     return f" {text}" if text.startswith("<") else f" = {text}"
@@ -155,7 +160,7 @@ def summaries(found: Iterable[Finding], settings: Compare) -> list[str]:
         first, second = names
         words = one.verdict.sentence(first, second, amount(settings.margin, one.score))
         kinds.setdefault((first, second, one.score), {}).setdefault(words, []).append(place)
-    return [f"{METRICS[key[-1]].label}: {'; '.join(_on(*each) for each in own.items())}." for key, own in kinds.items()]
+    return [f"{named(key[-1])}: {'; '.join(_on(*each) for each in own.items())}." for key, own in kinds.items()]
 
 
 def _on(words: str, places: list[str]) -> str:

@@ -8,6 +8,7 @@ from stages.common import scores, tables, variants
 from stages.common.metrics import METRICS
 from stages.common.params import Compare
 from stages.report.blocks import Cell, Grid, cells
+from stages.report.findings import named
 from stages.ttest.report import TESTS, foremost, interval, pair, signed
 from stages.ttest.verdict import amount
 
@@ -69,9 +70,9 @@ def tested(table: pd.DataFrame, metric: str, settings: Compare) -> Grid:
         )
         for row in rows.itertuples()
     ]
-    unit, lower = METRICS[metric].unit, METRICS[metric].lower_is_better
+    unit = METRICS[metric].unit
     caption = (
-        f"{METRICS[metric].label}{' (the lower the better)' if lower else ''}: first model minus second, in "
+        f"{named(metric)}: first model minus second, in "
         f"{'units of ' if unit != 'points' else ''}{unit}. {TESTS[rows['test'].iloc[0]]}; P (Holm): corrected for "
         f"{pairs} pair{'s' if pairs > 1 else ''}; equivalent: surely within ± {amount(settings.margin, metric)}."
     )

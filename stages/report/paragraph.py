@@ -2,7 +2,6 @@
 
 import re
 
-from stages.common.metrics import METRICS
 from stages.report import findings
 from stages.report.material import Material
 from stages.ttest.report import TESTS
@@ -30,7 +29,7 @@ def markdown(material: Material) -> str:
     )
     for metric in settings.metrics:
         own = [one.sentence(settings) for one in found if one.score == metric]
-        sentences.append(f"{METRICS[metric].label}: {'; '.join(own)}.")
+        sentences.append(f"{findings.named(metric)}: {'; '.join(own)}.")
     return escape(" ".join(sentences)) + "\n"
 
 

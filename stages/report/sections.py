@@ -50,10 +50,13 @@ def _verdicts(found: list[Finding], material: Material) -> Grid:
         if (one.a, one.b) in names:
             rows.setdefault((one.a, one.b), []).append(one)
     shown = [
-        [Cell(pair(*models)), *(cell for one in own for cell in _verdict(one, material))]
+        [
+            Cell(pair(*models), href=f"#{wins.anchor(*models)}"),
+            *(cell for one in own for cell in _verdict(one, material)),
+        ]
         for models, own in rows.items()
     ]
-    heads = [name for metric in metrics for name in (METRICS[metric].label, "Difference")]
+    heads = [name for metric in metrics for name in (findings.named(metric), "Difference")]
     left = len({(one.a, one.b) for one in found} - names)
     more = f" {left} more pairs, of lesser models, stand in metrics/ttest.csv." if left else ""
     level = f"{100 * (1 - settings.alpha):g} %"
