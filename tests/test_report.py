@@ -434,7 +434,7 @@ def test_the_telling_utterances_are_those_that_one_gets_right_and_the_other_wron
     np.testing.assert_allclose(found["sure_b"], of_right[1].groupby(b["utterance_id"]).mean(), rtol=1e-6)
     for better, worse, sign in (("self_tv", "cross_tv", 1), ("cross_tv", "self_tv", -1)):
         heading, grid = wins.telling(study, found, better, worse, sign)
-        assert heading.text == f"{variants.label(better)} right, {variants.label(worse)} wrong"
+        assert heading.text == f"What {variants.label(better)} gets right more often"
         gap = sign * (shares[0] - shares[1])
         gaps = [gap[row[0].text] for row in grid.rows]
         assert gaps == sorted(gaps, reverse=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from stages.common import tables
 from stages.common.metrics import recall
 from stages.common.variants import label
-from stages.report.blocks import Cell, Fold, Grid, Heading, Paragraph, cells
+from stages.report.blocks import Beside, Cell, Fold, Grid, Heading, Paragraph, cells
 from stages.report.material import Material
 from stages.ttest.report import pair, signed
 
@@ -29,16 +29,17 @@ def anchor(a: str, b: str) -> str:
 def compare(material: Material, a: str, b: str, *, is_open: bool) -> Fold:
     """All that is said of one pair."""
     found = by_utterance(material, a, b)
-    blocks = [by_class(material, a, b)]
+    grids = [by_class(material, a, b)]
     for column in ("speaker", "session"):
         if material.known(column) and 1 < material.utterances[column].nunique() < len(material.utterances):
             groups = material.utterances[column].loc[found.index]
-            blocks.append(by_group(found, groups, column.capitalize(), (label(a), label(b))))
+            grids.append(by_group(found, groups, column.capitalize(), (label(a), label(b))))
     letter = next((own for own in _letters(a, b) if own in material.lengths), None)
     if letter is not None:
         lengths = material.lengths[letter].loc[found.index]
         name = next(name for name, own in material.config.modalities.items() if own.letter == letter)
-        blocks.append(by_group(found, quarters(lengths), f"Positions of {name}", (label(a), label(b)), ordered=True))
+        grids.append(by_group(found, quarters(lengths), f"Positions of {name}", (label(a), label(b)), ordered=True))
+    blocks = [Beside(grids)]
     for better, worse, sign in ((a, b, 1), (b, a, -1)):
         blocks += telling(material, found, better, worse, sign)
     return Fold(pair(a, b), blocks, anchor=anchor(a, b), is_open=is_open)
@@ -167,7 +168,7 @@ def telling(material: Material, found: pd.DataFrame, better: str, worse: str, si
         f"{len(chosen)} of {total} utterances that more runs of {label(better)} than of {label(worse)} get right, the "
         "widest apart first: the share of runs that are right, and what the other's wrong runs say most often."
     )
-    return [Heading(f"{label(better)} right, {label(worse)} wrong"), Grid(columns, rows, caption)]
+    return [Heading(f"What {label(better)} gets right more often"), Grid(columns, rows, caption)]
 
 
 def _instead(material: Material, utterance: str, variant: str) -> str:
