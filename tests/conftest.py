@@ -109,7 +109,7 @@ class Study:
             "GIT_COMMITTER_NAME": "t",
             "GIT_COMMITTER_EMAIL": "t@example.org",
         }
-        for name in ("stages", "tools", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+        for name in ("stages", "tools", "dvc.yaml", "params.yaml", "CITATION.cff", ".dvcignore", ".gitignore"):
             put = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             put(ROOT / name, folder / name)
 
