@@ -51,7 +51,7 @@ class Answers(ABC):
 
     @abstractmethod
     def is_sum(self, score: str) -> bool:
-        """Whether the score is a weighted sum of `values`, exactly or in the first order."""
+        """Whether the score is a weighted sum of `values`, which say how it would vary with other utterances."""
 
     @abstractmethod
     def rows_of(self, score: str) -> np.ndarray | slice:
@@ -66,8 +66,11 @@ class Answers(ABC):
         """Numbers of what those utterances' values are centred in (`components.components`)."""
 
     @abstractmethod
-    def values(self, score: str, variant: str) -> np.ndarray:
-        """[S, n]: what one variant's runs get for each of the utterances that a sum runs over."""
+    def values(self, score: str, variant: str, unit: np.ndarray) -> np.ndarray:
+        """[S, n]: what one variant's runs get for each of the utterances that a sum runs over.
+
+        `unit` [N]: numbers of what varies independently, which only scores that are no exact sums depend on.
+        """
 
     @abstractmethod
     def drawn_scores(self, k: int, unit: np.ndarray, times: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:

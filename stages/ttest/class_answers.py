@@ -71,8 +71,8 @@ class ClassAnswers(Answers):
         alike = score in metrics.METRICS and metrics.METRICS[score].classes_alike
         return self.actual[rows] if alike else np.zeros(len(self.fold[rows]), int)
 
-    def values(self, score: str, variant: str) -> np.ndarray:
-        """[S, n]: what one variant's runs get for each of the utterances that a sum runs over."""
+    def values(self, score: str, variant: str, unit: np.ndarray) -> np.ndarray:
+        """[S, n]: what one variant's runs get for each of the utterances that a sum runs over, whatever their units."""
         v, rows = self.variants.index(variant), self.rows_of(score)
         probabilities = None if self.probabilities is None else self.probabilities[v][:, rows]
         return scores.values(score, self.actual[rows], self.predicted[v][:, rows], probabilities)

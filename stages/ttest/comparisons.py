@@ -114,7 +114,7 @@ class Differences:
         self.weights, self.unit = answers.weights(score), unit[rows]
         self.fold = np.unique(answers.fold[rows], return_inverse=True)[1]
         self.stratum = answers.strata(score)
-        self.values = {name: answers.values(score, name) for name in answers.variants}
+        self.values = {name: answers.values(score, name, unit) for name in answers.variants}
 
     def components(self, a: str, b: str) -> Components | None:
         """The parts of a - b; None where no fold has the score."""
