@@ -50,7 +50,7 @@ class Answers(ABC):
         score."""
 
     @abstractmethod
-    def is_sum(self, score: str) -> bool:
+    def has_values(self, score: str) -> bool:
         """Whether the score is a weighted sum of `values`, which say how it would vary with other utterances."""
 
     @abstractmethod

@@ -48,7 +48,7 @@ class ClassAnswers(Answers):
         """Their names in the order of their numbers."""
         return self.task.names
 
-    def is_sum(self, score: str) -> bool:
+    def has_values(self, score: str) -> bool:
         """Whether it is a recall, or a metric that is one."""
         return score not in metrics.METRICS or metrics.METRICS[score].is_sum
 

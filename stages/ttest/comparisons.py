@@ -86,7 +86,7 @@ def compare(
     single = answers.task.details if details else []
     families = {name: name for name in settings.metrics} | dict.fromkeys(single, DETAILS[answers.task.kind])
     every, unit, rows = answers.run_scores(settings.metrics), design.numbers(answers.utterance_id), []
-    parts = {name: Differences(answers, name, unit) for name in families if answers.is_sum(name)}
+    parts = {name: Differences(answers, name, unit) for name in families if answers.has_values(name)}
     place = answers.variants.index
     for a, b in pairs:
         for score, family in families.items():
@@ -107,7 +107,7 @@ def compare(
 
 
 class Differences:
-    """The parts of the differences of any two models on one score with values of utterances (`Answers.is_sum`)."""
+    """The parts of the differences of any two models on one score with values of utterances (`Answers.has_values`)."""
 
     def __init__(self, answers: Answers, score: str, unit: np.ndarray):
         rows = answers.rows_of(score)

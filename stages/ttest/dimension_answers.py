@@ -44,7 +44,7 @@ class DimensionAnswers(Answers):
         each = [scores.concordance(*self._fold(own)) for own in self.bounds]  # (V, S, D) a fold
         return self._named(np.stack(each, axis=-2), names)
 
-    def is_sum(self, score: str) -> bool:
+    def has_values(self, score: str) -> bool:
         """True: all are, of the jackknife's values."""
         return True
 
