@@ -48,7 +48,7 @@ TESTS = (
     "jackknife",
     "with excess",
 )
-"""The last two are the project's. Linearised: what an utterance adds to a CCC is its influence alone."""
+"""The last is the project's. Linearised: what an utterance adds to a CCC is its influence alone."""
 
 SPLITS = ("random", "shared", "grouped", "speakers_alike", "speakers_differ")
 """Random folds without dialogues; that share dialogues; of whole dialogues; of a speaker each."""
@@ -254,11 +254,6 @@ def error(share: float, studies: int) -> float:
     return np.sqrt(share * (1 - share) / studies)
 
 
-def verdict(row: dict) -> int:
-    """The place in `TESTS` of the test that the project's verdict is from."""
-    return TESTS.index("with excess" if SETTINGS[row["setting"]].by_speaker else "jackknife")
-
-
 def table(rows: list[dict], first: str, second: str, more: str) -> str:
     """`first` / `second` of each test, a row a setting, number of seeds and metric, after the column `more`."""
     lines = []
@@ -266,7 +261,7 @@ def table(rows: list[dict], first: str, second: str, more: str) -> str:
         line = {name: row[name] for name in ("setting", "seeds", "metric")} | {more: tables.fraction(row[more])}
         for i, test in enumerate(TESTS):
             cell = f"{tables.fraction(row[first][i])} / {tables.fraction(row[second][i])}"
-            line[test] = f"**{cell}**" if i == verdict(row) else cell
+            line[test] = f"**{cell}**" if test == TESTS[-1] else cell
         lines.append(line)
     return tables.markdown(pd.DataFrame(lines))
 

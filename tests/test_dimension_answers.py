@@ -1,7 +1,6 @@
 """The tests of the concordance correlation coefficient: against finite differences, plain loops and drawn rows."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -242,26 +241,23 @@ def test_the_table_has_a_family_of_the_dimensions_and_the_same_statistics_as_oth
     assert own["p_holm"].min() == pytest.approx(min(1, 2 * own["p"].min()))
     assert table.loc["ccc", "p_holm"] == table.loc["ccc", "p"]
     assert list(found.every_pair["score"]) == ["ccc"]
-    assert (table["test"] == comparisons.COMPONENTS).all()
+    assert (table["test"] == comparisons.WITH_EXCESS).all()
+    assert (table["p"] == table["p_with_excess"]).all()
     row = table.loc["ccc"]
     assert row["verdict"] == Verdict("a")
     assert row["difference"] == pytest.approx(own["difference"].mean())
-    shared = row["var_utterances"] * (1 / 3 + row["q"])
+    shared = (row["var_utterances"] + max(0, row["var_excess"])) * (1 / 3 + row["q"])
     assert row["se"] ** 2 == pytest.approx(shared + row["var_runs"] / 9)
     assert row["bootstrap_low"] < row["difference"] < row["bootstrap_high"]
     assert found.ranks.set_index("variant").loc["self_tv", "ccc"] > 0.95
-    left_out = analysed(made(TWO), replace(found.design, left_out="speaker")).pairs
-    assert (left_out["test"] == comparisons.WITH_EXCESS).all()
 
 
 def test_the_page_speaks_of_the_ccc_alone(found, tmp_path):
     text = page(found)
     for word in ("accuracy", "recall", "point", "WA", "class"):
         assert word not in text.partition("## The paper")[0], word
-    assert (
-        "Components test, by the jackknife: the CCC of a fold is no sum over its utterances, so what a dialogue adds"
-        in text
-    )
+    assert "Components test, the folds' excess counted, by the jackknife: the CCC of a fold is no sum" in text
+    assert "so what a dialogue adds to it is how much it changes without that dialogue; in units of 0.01" in text
     assert "within ± 0.01;" in text
     assert "Differences are in units of 0.01, first model minus second" in text
     assert "| Models | valence | activation |" in text
@@ -364,6 +360,6 @@ def test_the_test_errs_about_as_often_as_it_says_and_finds_more_than_the_older_o
     d, found = (np.array([result[i][1] for result in results]) for i in (0, 1))  # ten seeds
     tests = null_dimensions.all_tests(d, found, np.array([result[2] for result in results]))
     share = (tests.p[:, :, 0] < 0.05).mean(axis=0)  # (null and not, tests)
-    ours, older = (null_dimensions.TESTS.index(name) for name in ("jackknife", "corrected resampled t"))
+    ours, older = (null_dimensions.TESTS.index(name) for name in ("with excess", "corrected resampled t"))
     assert share[0, ours] < 0.05 + 4 * np.sqrt(0.05 * 0.95 / studies)
     assert share[1, ours] > share[1, older] + 0.1

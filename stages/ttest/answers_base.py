@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from stages.common.task import Task
 class Answers(ABC):
     """Predictions of V × S models a fold for the same utterances."""
 
+    counts_excess: ClassVar[bool] = False
+    """Whether the test counts the folds' excess in all studies, not only where folds leave out speakers or sessions."""
     task: Task
     variants: list[str]
     seeds: list

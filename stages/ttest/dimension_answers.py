@@ -9,6 +9,7 @@ V, S, K, N as in `answers_base.py`; D dimensions.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from stages.ttest.answers_base import Answers
 class DimensionAnswers(Answers):
     """Predicted values of dimensions, on the corpus's scale."""
 
+    counts_excess: ClassVar[bool] = True
     actual: np.ndarray
     """[N, D]"""
     predicted: np.ndarray
