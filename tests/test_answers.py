@@ -76,7 +76,7 @@ def test_the_order_of_rows_is_irrelevant_but_for_the_models(random):
 def test_a_difference_is_the_weighted_sum_over_utterances(score, untested):
     found = answers.arrange(made_up(2, untested), TASK)
     rows, weights = found.rows_of(score), found.weights(score)
-    z = found.values(score, "a") - found.values(score, "b")
+    z = found.values(score, "a", found.fold) - found.values(score, "b", found.fold)
     fold = found.fold[rows]
     scored = found.run_scores([score] if score in METRICS else [])[score]
     d = scored[found.variants.index("a")] - scored[found.variants.index("b")]  # (seeds, folds)

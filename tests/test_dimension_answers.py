@@ -1,7 +1,6 @@
 """The tests of the concordance correlation coefficient: against finite differences, plain loops and drawn rows."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,24 +58,41 @@ def test_an_influence_is_the_derivative_by_an_utterances_weight():
     rng, step = np.random.default_rng(1), 1e-5
     actual = rng.integers(2, 11, 23) / 2
     predicted = np.stack([0.7 * actual + rng.standard_normal(23), rng.exponential(size=23), np.full(23, 3.2)])
-    found = scores.concordance_values(actual, predicted)
-    ccc = scores.concordance(actual, predicted)
-    np.testing.assert_allclose(found.mean(axis=1), ccc, atol=1e-14)
+    found = scores.concordance_influence(actual, predicted)
+    np.testing.assert_allclose(found.sum(axis=1), 0, atol=1e-12)
     for u in range(23):
         up, down = ((1 - own) / 23 + own * (np.arange(23) == u) for own in (step, -step))
         slope = (scores.concordance(actual, predicted, up) - scores.concordance(actual, predicted, down)) / (2 * step)
-        np.testing.assert_allclose(found[:, u] - ccc, slope, atol=1e-6)
+        np.testing.assert_allclose(found[:, u], slope, atol=1e-6)
 
 
 def test_an_influence_by_hand():
     # x = -1, 1 and y = -1, 3: s_xy = 2, s_x² = 1, s_y² = 4, gap -1; CCC = 4/6. Of the first, x y = 2, x² = 1, y² = 4
     # about the means: nothing changes but the gap, by x - y = 1: -2/3 · 2 · -1 · 1 / 6 = 2/9.
-    found = scores.concordance_values(np.array([-1, 1]), np.array([-1, 3]))
-    np.testing.assert_allclose(found, [2 / 3 + 2 / 9, 2 / 3 - 2 / 9], atol=1e-8)
+    found = scores.concordance_influence(np.array([-1, 1]), np.array([-1, 3]))
+    np.testing.assert_allclose(found, [2 / 9, -2 / 9], atol=1e-8)
 
 
-def values_in_loops(x: list[float], y: list[float]) -> list[float]:
-    """The formula of the docs, a sum at a time."""
+def test_values_of_units_by_hand():
+    # The same with a third utterance at 0, 1: s_xy = 4/3, s_x² = 2/3, s_y² = 8/3, gap -1, so CCC = 8/13. Without the
+    # last 2/3, as above; without either of the others s_xy = 1/2, s_x² = 1/4, s_y² = 1, and the gap is -3/2 or -1/2:
+    # 2/7 and 2/3. Two times what is lost is 60/91, -4/39 and -4/39, of mean 124/819.
+    found = scores.concordance_values(np.array([-1, 1, 0]), np.array([-1, 3, 1]), np.array([5, 2, 9]))
+    expected = 8 / 13 + np.array([60 / 91, -4 / 39, -4 / 39]) - 124 / 819
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_values_of_many_units_are_influences():
+    rng = np.random.default_rng(2)
+    actual = rng.standard_normal(5000)
+    predicted = actual + rng.standard_normal(5000)
+    found = scores.concordance_values(actual, predicted, np.arange(5000)) - scores.concordance(actual, predicted)
+    np.testing.assert_allclose(found, scores.concordance_influence(actual, predicted), atol=0.01)
+    assert found.std() > 0.4
+
+
+def ccc_in_loops(x: list[float], y: list[float]) -> tuple[float, list[float]]:
+    """The CCC and the influences by the formulas of the docs, a sum at a time."""
     n = len(x)
     mean_x, mean_y = sum(x) / n, sum(y) / n
     xx, yy = (sum((a - mean) ** 2 for a in own) / n for own, mean in ((x, mean_x), (y, mean_y)))
@@ -86,28 +102,39 @@ def values_in_loops(x: list[float], y: list[float]) -> list[float]:
     ccc, found = 2 * xy / below, []
     for a, b in zip(x, y, strict=True):
         a, b = a - mean_x, b - mean_y
-        found.append(ccc + (2 * (a * b - xy) - ccc * (a * a - xx + b * b - yy + 2 * gap * (a - b))) / below)
-    return found
+        found.append((2 * (a * b - xy) - ccc * (a * a - xx + b * b - yy + 2 * gap * (a - b))) / below)
+    return ccc, found
+
+
+def values_in_loops(x: list[float], y: list[float], unit: list[int]) -> list[float]:
+    """An utterance's influence, moved so that those of a unit sum to what the CCC loses without the unit."""
+    (ccc, influence), n, moved = ccc_in_loops(x, y), len(x), []
+    for u in range(n):
+        own = [other for other in range(n) if unit[other] == unit[u]]
+        rest = [other for other in range(n) if unit[other] != unit[u]]
+        without = ccc_in_loops([x[other] for other in rest], [y[other] for other in rest])[0]
+        due = len(rest) * (ccc - without)
+        moved.append(influence[u] + (due - sum(influence[other] for other in own)) / len(own))
+    return [ccc + value - sum(moved) / n for value in moved]
 
 
 @pytest.mark.parametrize("score", ["ccc", "ccc_valence", "ccc_activation"])
 def test_the_parts_are_those_of_plain_loops(score):
     table = made(TWO)
-    found, own = answers.arrange(table, TASK), NAMES if score == "ccc" else [score.removeprefix("ccc_")]
-    z, seeds = [], sorted(table["seed"].unique())
-    for seed in seeds:
+    found, dimensions = answers.arrange(table, TASK), NAMES if score == "ccc" else [score.removeprefix("ccc_")]
+    unit_of, z = dialogues(table).units, []
+    for seed in sorted(table["seed"].unique()):
         row = []
         for fold in sorted(FOLDS):
             here = table[(table["seed"] == seed) & (table["fold"] == fold)].sort_values("utterance_id")
-            each = {
-                name: np.mean(
-                    [values_in_loops(*(list(rows[f"{c}_{d}"]) for c in ("actual", "predicted"))) for d in own], 0
-                )
-                for name, rows in here.groupby("variant")
-            }
-            row += list(each["self_tv"] - each["cross_tv"])
+            mean = {}
+            for name, rows in here.groupby("variant"):
+                unit = list(unit_of.loc[rows["utterance_id"]])
+                columns = ([list(rows[f"{kind}_{own}"]) for kind in ("actual", "predicted")] for own in dimensions)
+                mean[name] = np.mean([values_in_loops(*pair, unit) for pair in columns], axis=0)
+            row += list(mean["self_tv"] - mean["cross_tv"])
         z.append(row)
-    fold, unit = found.fold, dialogues(table).numbers(found.utterance_id)
+    fold, unit = found.fold, unit_of.loc[found.utterance_id].to_numpy()
     weights = [1 / FOLDS[found.folds[k]] for k in fold]
     parts = comparisons.Differences(found, score, unit).components(*PAIR[0])
     assert vars(parts) == pytest.approx(vars(in_loops(z, weights, fold, np.zeros(len(fold), int), unit)), rel=1e-9)
@@ -125,7 +152,7 @@ def test_scores_of_runs_are_those_of_their_tables_and_differences_their_weighted
         for (v, s, k), value in np.ndenumerate(values):
             own = expected.loc[(found.variants[v], found.seeds[s], found.folds[k]), name]
             assert value == pytest.approx(own, abs=1e-12)
-        own, weights = found.values(name, "c"), found.weights(name)
+        own, weights = found.values(name, "c", np.arange(len(found.fold)) // 4), found.weights(name)
         for k, part in enumerate(found.bounds):
             np.testing.assert_allclose(
                 own[:, part] @ weights[part], values[found.variants.index("c"), :, k], atol=1e-12
@@ -214,23 +241,23 @@ def test_the_table_has_a_family_of_the_dimensions_and_the_same_statistics_as_oth
     assert own["p_holm"].min() == pytest.approx(min(1, 2 * own["p"].min()))
     assert table.loc["ccc", "p_holm"] == table.loc["ccc", "p"]
     assert list(found.every_pair["score"]) == ["ccc"]
-    assert (table["test"] == comparisons.COMPONENTS).all()
+    assert (table["test"] == comparisons.WITH_EXCESS).all()
+    assert (table["p"] == table["p_with_excess"]).all()
     row = table.loc["ccc"]
     assert row["verdict"] == Verdict("a")
     assert row["difference"] == pytest.approx(own["difference"].mean())
-    shared = row["var_utterances"] * (1 / 3 + row["q"])
+    shared = (row["var_utterances"] + max(0, row["var_excess"])) * (1 / 3 + row["q"])
     assert row["se"] ** 2 == pytest.approx(shared + row["var_runs"] / 9)
     assert row["bootstrap_low"] < row["difference"] < row["bootstrap_high"]
     assert found.ranks.set_index("variant").loc["self_tv", "ccc"] > 0.95
-    left_out = analysed(made(TWO), replace(found.design, left_out="speaker")).pairs
-    assert (left_out["test"] == comparisons.WITH_EXCESS).all()
 
 
 def test_the_page_speaks_of_the_ccc_alone(found, tmp_path):
     text = page(found)
     for word in ("accuracy", "recall", "point", "WA", "class"):
         assert word not in text.partition("## The paper")[0], word
-    assert "Components test, linearised: the CCC of a fold is no sum" in text
+    assert "Components test, the folds' excess counted, by the jackknife: the CCC of a fold is no sum" in text
+    assert "so what a dialogue adds to it is how much it changes without that dialogue; in units of 0.01" in text
     assert "within ± 0.01;" in text
     assert "Differences are in units of 0.01, first model minus second" in text
     assert "| Models | valence | activation |" in text
@@ -328,11 +355,11 @@ def test_the_power_of_a_study_of_dimensions():
 
 
 def test_the_test_errs_about_as_often_as_it_says_and_finds_more_than_the_older_one():
-    setting, studies = null_dimensions.SETTINGS["shared-small-strong-noisy"], 150
+    setting, studies = null_dimensions.SETTINGS["shared-small-strong-noisy"], 120
     results = [null_dimensions.study(setting, number) for number in range(studies)]
     d, found = (np.array([result[i][1] for result in results]) for i in (0, 1))  # ten seeds
     tests = null_dimensions.all_tests(d, found, np.array([result[2] for result in results]))
     share = (tests.p[:, :, 0] < 0.05).mean(axis=0)  # (null and not, tests)
-    ours, older = (null_dimensions.TESTS.index(name) for name in ("linearised", "corrected resampled t"))
+    ours, older = (null_dimensions.TESTS.index(name) for name in ("with excess", "corrected resampled t"))
     assert share[0, ours] < 0.05 + 4 * np.sqrt(0.05 * 0.95 / studies)
     assert share[1, ours] > share[1, older] + 0.1

@@ -31,7 +31,9 @@ NOBODY = pd.Series(dtype=int)
 
 def statistics(a: np.ndarray, b: np.ndarray, settings: Compare = SETTINGS, test_to_train: float = 0.2) -> dict:
     """The statistics of a score that is no sum."""
-    return comparisons.tests(a, b, None, settings, Design(test_to_train=test_to_train, units=NOBODY), "macro_f1")
+    return comparisons.tests(
+        a, b, None, settings, Design(test_to_train=test_to_train, units=NOBODY), "macro_f1", with_excess=False
+    )
 
 
 def cdf_of_three_degrees(t: float) -> float:

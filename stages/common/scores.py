@@ -94,22 +94,53 @@ def concordance_from_moments(covariance: np.ndarray, variances: np.ndarray, gap:
     return 2 * covariance / (variances + gap**2 + SMALLEST_VARIANCE)
 
 
-def concordance_values(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """What each utterance adds in the first order to the CCC of values [..., N] with predicted ones [..., N]: [..., N].
+def concordance_influence(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The influence (Hampel, JASA 1974) of each utterance on the CCC of values [..., N] with predicted ones: [..., N].
 
-    Their mean is the CCC. What a value is above it is the utterance's influence (Hampel, JASA 1974): the derivative of
-    the CCC by the share of the utterance, while all others' shares shrink alike. With x and y centred,
+    It is the derivative of the CCC by the share of the utterance, while all others' shares shrink alike. Over the
+    utterances it sums to 0. With x and y centred,
 
         influence = (2 (x y - s_xy) - CCC (x² - s_x² + y² - s_y² + 2 (x̄ - ȳ) (x - y))) / (the CCC's denominator).
     """
-    actual, predicted = np.asarray(actual, np.float64), np.asarray(predicted, np.float64)
-    mean_x, mean_y = (values.mean(-1, keepdims=True) for values in (actual, predicted))
-    x, y, gap = actual - mean_x, predicted - mean_y, mean_x - mean_y
+    x, y, gap = _centred(actual, predicted)
     product, squares = x * y, x**2 + y**2
     covariance, variances = (values.mean(-1, keepdims=True) for values in (product, squares))
     ccc = concordance_from_moments(covariance, variances, gap)
     change = 2 * (product - covariance) - ccc * (squares - variances + 2 * gap * (x - y))
-    return ccc + change / (variances + gap**2 + SMALLEST_VARIANCE)
+    return change / (variances + gap**2 + SMALLEST_VARIANCE)
+
+
+def concordance_values(actual: np.ndarray, predicted: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """What each utterance adds to the CCC of values [..., N] with predicted ones [..., N]: [..., N], whose mean is the
+    CCC.
+
+    `unit` [N]: numbers of what varies independently, such as dialogues. What the values of a unit of n_g utterances are
+    above the CCC sums to (N - n_g) (CCC - CCC without the unit), the pseudo-value of Tukey's (1958) jackknife, but for
+    a constant that makes the mean right. Within a unit, values differ as the `concordance_influence` of its utterances.
+    """
+    x, y, gap = _centred(actual, predicted)
+    unit, size = np.unique(unit, return_inverse=True, return_counts=True)[1:]
+    order, starts, left = np.argsort(unit, kind="stable"), size.cumsum() - size, len(unit) - size
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values[..., order], starts, axis=-1)  # (..., units)
+
+    def without(values: np.ndarray) -> np.ndarray:
+        return (values.sum(-1, keepdims=True) - sums(values)) / np.maximum(left, 1)  # means over the others
+
+    mean_x, mean_y = without(x), without(y)
+    variances = without(x**2) - mean_x**2 + without(y**2) - mean_y**2
+    others = concordance_from_moments(without(x * y) - mean_x * mean_y, variances, gap + mean_x - mean_y)
+    ccc, influence = concordance(actual, predicted)[..., None], concordance_influence(actual, predicted)
+    more = ((left * (ccc - others) - sums(influence)) / size)[..., unit]
+    return ccc + influence + more - more.mean(-1, keepdims=True)
+
+
+def _centred(actual: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values [..., N] less their means, and the difference of the means [..., 1]."""
+    actual, predicted = np.asarray(actual, np.float64), np.asarray(predicted, np.float64)
+    mean_x, mean_y = (values.mean(-1, keepdims=True) for values in (actual, predicted))
+    return actual - mean_x, predicted - mean_y, mean_x - mean_y
 
 
 def temperature(probabilities: np.ndarray, actual: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from stages.common.task import Task
 class Answers(ABC):
     """Predictions of V × S models a fold for the same utterances."""
 
+    counts_excess: ClassVar[bool] = False
+    """Whether the test counts the folds' excess in all studies, not only where folds leave out speakers or sessions."""
     task: Task
     variants: list[str]
     seeds: list
@@ -50,8 +53,8 @@ class Answers(ABC):
         score."""
 
     @abstractmethod
-    def is_sum(self, score: str) -> bool:
-        """Whether the score is a weighted sum of `values`, exactly or in the first order."""
+    def has_values(self, score: str) -> bool:
+        """Whether the score is a weighted sum of `values`, which say how it would vary with other utterances."""
 
     @abstractmethod
     def rows_of(self, score: str) -> np.ndarray | slice:
@@ -66,8 +69,11 @@ class Answers(ABC):
         """Numbers of what those utterances' values are centred in (`components.components`)."""
 
     @abstractmethod
-    def values(self, score: str, variant: str) -> np.ndarray:
-        """[S, n]: what one variant's runs get for each of the utterances that a sum runs over."""
+    def values(self, score: str, variant: str, unit: np.ndarray) -> np.ndarray:
+        """[S, n]: what one variant's runs get for each of the utterances that a sum runs over.
+
+        `unit` [N]: numbers of what varies independently, which only scores that are no exact sums depend on.
+        """
 
     @abstractmethod
     def drawn_scores(self, k: int, unit: np.ndarray, times: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:

@@ -48,7 +48,7 @@ class ClassAnswers(Answers):
         """Their names in the order of their numbers."""
         return self.task.names
 
-    def is_sum(self, score: str) -> bool:
+    def has_values(self, score: str) -> bool:
         """Whether it is a recall, or a metric that is one."""
         return score not in metrics.METRICS or metrics.METRICS[score].is_sum
 
@@ -71,8 +71,8 @@ class ClassAnswers(Answers):
         alike = score in metrics.METRICS and metrics.METRICS[score].classes_alike
         return self.actual[rows] if alike else np.zeros(len(self.fold[rows]), int)
 
-    def values(self, score: str, variant: str) -> np.ndarray:
-        """[S, n]: what one variant's runs get for each of the utterances that a sum runs over."""
+    def values(self, score: str, variant: str, unit: np.ndarray) -> np.ndarray:
+        """[S, n]: what one variant's runs get for each of the utterances that a sum runs over, whatever their units."""
         v, rows = self.variants.index(variant), self.rows_of(score)
         probabilities = None if self.probabilities is None else self.probabilities[v][:, rows]
         return scores.values(score, self.actual[rows], self.predicted[v][:, rows], probabilities)

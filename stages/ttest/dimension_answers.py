@@ -1,14 +1,15 @@
 """Answers of models that predict values of dimensions, scored by the concordance correlation coefficient (CCC).
 
-The CCC of a fold is no sum over its utterances. But a run's CCC is the mean of values, one an utterance, of which each
-says what its utterance adds in the first order (`scores.concordance_values`). So differences are weighted sums of these
-values, exactly, and only what another draw of utterances would change is taken in the first order: the infinitesimal
-jackknife (Efron, SIAM 1982, chapter 6). `docs/statistics.md` says how well the test holds that comes of it.
+The CCC of a fold is no sum over its utterances. But a run's CCC is the mean of values, one an utterance, which say what
+the CCC would be without the utterance's dialogue, that is, its unit (`scores.concordance_values`): the jackknife. So
+differences are weighted sums of these values, and how they vary between units says how the differences would vary with
+other units. `docs/statistics.md` says how well the test holds that comes of it.
 
 V, S, K, N as in `answers_base.py`; D dimensions.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from stages.ttest.answers_base import Answers
 class DimensionAnswers(Answers):
     """Predicted values of dimensions, on the corpus's scale."""
 
+    counts_excess: ClassVar[bool] = True
     actual: np.ndarray
     """[N, D]"""
     predicted: np.ndarray
@@ -44,8 +46,8 @@ class DimensionAnswers(Answers):
         each = [scores.concordance(*self._fold(own)) for own in self.bounds]  # (V, S, D) a fold
         return self._named(np.stack(each, axis=-2), names)
 
-    def is_sum(self, score: str) -> bool:
-        """True: all are, in the first order."""
+    def has_values(self, score: str) -> bool:
+        """True: all are, of the jackknife's values."""
         return True
 
     def rows_of(self, score: str) -> slice:
@@ -60,11 +62,11 @@ class DimensionAnswers(Answers):
         """One for all utterances: zeros [N]."""
         return np.zeros(len(self.fold), int)
 
-    def values(self, score: str, variant: str) -> np.ndarray:
-        """[S, N]: what one variant's runs get for each utterance."""
+    def values(self, score: str, variant: str, unit: np.ndarray) -> np.ndarray:
+        """[S, N]: what one variant's runs get for each utterance, by the jackknife over the units [N]."""
         v, found = self.variants.index(variant), []
         for own in self.bounds:
-            each = scores.concordance_values(*self._fold(own, v))  # (S, D, n)
+            each = scores.concordance_values(*self._fold(own, v), unit[own])  # (S, D, n)
             found.append(self._named(np.moveaxis(each, 1, -1), [score])[score])
         return np.concatenate(found, axis=-1)
 

@@ -13,8 +13,8 @@ from stages.common.metrics import DEFAULTS, METRICS
 from stages.common.params import Compare
 from stages.common.tables import p_value
 from stages.common.variants import label
-from stages.ttest.report import TESTS, pair, signed
-from stages.ttest.verdict import Verdict, amount, unit
+from stages.ttest.report import TESTS, pair, signed, units
+from stages.ttest.verdict import Verdict, amount
 
 LOOKS = {
     "better": {"color": "black", "marker": "o"},
@@ -38,7 +38,7 @@ def differences(table: pd.DataFrame, settings: Compare, corpus: str) -> Figure:
             look = LOOKS[_look(row.verdict)]
             axis.plot([100 * row.low, 100 * row.high], [i, i], color=look["color"], linewidth=1.8)
             axis.plot(100 * row.difference, i, markersize=6, **look)
-        axis.set(title=METRICS[metric].label, xlabel=f"difference ({unit(metric)}), first model minus second")
+        axis.set(title=METRICS[metric].label, xlabel=f"difference ({units(metric)}), first model minus second")
     usual = DEFAULTS[METRICS[settings.metrics[0]].task][0]
     keys = [Line2D([], [], label=name, **look) for name, look in LOOKS.items()]
     keys.append(Patch(color="0.85", label=f"margin: ± {amount(settings.margin, usual)}"))
@@ -106,7 +106,7 @@ def matrix(table: pd.DataFrame, names: list[str], metric: str, corpus: str) -> F
     axis.set_xticks(range(count), titles, rotation=90)
     axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axis.spines[:].set_visible(False)
-    figure.colorbar(image, shrink=min(1, 3 / size), label=f"row better by ({unit(metric)})")
+    figure.colorbar(image, shrink=min(1, 3 / size), label=f"row better by ({units(metric)})")
     lines = "row minus column, P after Holm over all pairs\n▲ row better, ▼ column better, = equivalent"
     figure.suptitle(f"{METRICS[metric].label} (corpus: {corpus})\n{lines}", size="medium")
     return figure

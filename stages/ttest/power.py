@@ -271,7 +271,7 @@ def main() -> None:
             metric=metric,
             points=options.points,
             alpha=own.config.compare.alpha,
-            with_excess=own.design.left_out is not None,
+            with_excess=own.design.left_out is not None or own.answers.counts_excess,
         ),
         end="",
     )

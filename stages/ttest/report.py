@@ -23,9 +23,9 @@ TESTS = {
     WITH_EXCESS: "Components test, the folds' excess counted",
     RESAMPLED: "Corrected resampled t-test",
 }
-LINEARISED = (
-    ", linearised: the CCC of a fold is no sum over its utterances, so what each of them adds to it is taken in the "
-    "first order"
+JACKKNIFE = (
+    ", by the jackknife: the CCC of a fold is no sum over its utterances, so what a {unit} adds to it is how much it "
+    "changes without that {unit}"
 )
 """What is said of the components tests of a score that is no sum."""
 WHY_RESAMPLED = {
@@ -122,7 +122,7 @@ def _test(rows: pd.DataFrame, metric: str, design: Design) -> str:
     """Which test the verdicts follow, and why if it is the older one."""
     name = rows["test"].iloc[0]
     if name != RESAMPLED:
-        return TESTS[name] + ("" if METRICS[metric].is_sum else LINEARISED)
+        return TESTS[name] + ("" if METRICS[metric].is_sum else JACKKNIFE.format(unit=design.unit))
     reason = "repeats"
     if rows["units"].isna().all():
         reason = "sum"
