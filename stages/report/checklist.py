@@ -52,6 +52,9 @@ def _source(material: Material) -> str | None:
 
 
 def _outcome(material: Material) -> str:
+    if material.task.kind == "dimensions":
+        scales = ", ".join(f"{name} from {low:g} to {high:g}" for name, (low, high) in material.meta.dimensions.items())
+        return f"the utterance's {scales}"
     counts = material.utterances["label"].value_counts().reindex(material.meta.classes, fill_value=0)
     shares = ", ".join(f"{name} {100 * number / counts.sum():.0f} %" for name, number in counts.items())
     return f"the utterance's class: {shares}"

@@ -15,10 +15,11 @@ MARKED = 5
 """Epochs from one marker to the next."""
 
 
-def draw(curves: dict[str, pd.DataFrame], letters: str, corpus: str) -> Figure:
-    """Two rows of panels: loss and development accuracy over epochs; a column a combination of modalities.
+def draw(curves: dict[str, pd.DataFrame], score: str, letters: str, corpus: str) -> Figure:
+    """Two rows of panels: loss and development score over epochs; a column a combination of modalities.
 
-    `curves`: variant → epoch, train_loss, dev_loss and dev_accuracy, means of the runs that still train.
+    `curves`: variant → epoch, train_loss, dev_loss and dev_score, means of the runs that still train; `score`: what
+    that is.
     """
     combinations = variants.combinations(curves, letters)
     beside = min(len(combinations), WIDEST)
@@ -29,7 +30,7 @@ def draw(curves: dict[str, pd.DataFrame], letters: str, corpus: str) -> Figure:
         axis.set_visible(False)
     for i, modalities in enumerate(combinations):
         row, column = divmod(i, beside)
-        loss, accuracy = axes[2 * row, column], axes[2 * row + 1, column]
+        loss, scored = axes[2 * row, column], axes[2 * row + 1, column]
         for variant, own in curves.items():
             parsed = variants.parse(variant)
             if parsed.modalities == modalities:
@@ -37,16 +38,16 @@ def draw(curves: dict[str, pd.DataFrame], letters: str, corpus: str) -> Figure:
                 look = {"color": colour, "marker": marker, "markevery": MARKED, "markersize": 4, "linewidth": 1.3}
                 for name, style in STYLES.items():
                     loss.plot(own["epoch"], own[name], style, **look)
-                accuracy.plot(own["epoch"], own["dev_accuracy"], **look)
+                scored.plot(own["epoch"], own["dev_score"], **look)
         loss.set_title(variants.combination_label(modalities), fontsize=10)
-        accuracy.set_xlabel("epoch")
-        for axis in (loss, accuracy):
+        scored.set_xlabel("epoch")
+        for axis in (loss, scored):
             axis.set_visible(True)
             axis.grid(color="0.88")
             axis.tick_params(labelbottom=True)
     for row in range(below):
         axes[2 * row, 0].set_ylabel("loss")
-        axes[2 * row + 1, 0].set_ylabel("accuracy (development)")
+        axes[2 * row + 1, 0].set_ylabel(f"{score} (development)")
     there = {variants.parse(name).fusion for name in curves}
     keys = figures.fusion_keys([name for name in variants.FUSIONS if name in there], markersize=4)
     keys += [

@@ -9,11 +9,13 @@ import pandas as pd
 from stages.common import corpus, features, variants
 from stages.common.corpus import Meta
 from stages.common.params import Params
+from stages.common.task import Task
 from stages.report import findings
 from stages.report.findings import Finding
 from stages.ttest import study
 from stages.ttest.answers import Answers
 from stages.ttest.design import Design
+from stages.ttest.verdict import amount
 
 MADE_UP = "synthetic"
 """The name of the corpus that is computed, not recorded."""
@@ -52,6 +54,16 @@ class Material:
             for name, letter in names.items()
         }
 
+    @property
+    def task(self) -> Task:
+        """What its models predict."""
+        return self.answers.task
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """[V, N]: the mean distance of a variant's values from an utterance's, over seeds and dimensions."""
+        return np.abs(self.answers.predicted - self.answers.actual).mean(axis=(1, 3))
+
     @cached_property
     def right(self) -> np.ndarray:
         """[V, N]: the share of a variant's seeds that are right about an utterance in the test part of a fold."""
@@ -64,6 +76,12 @@ class Material:
     def place(self, variant: str) -> int:
         """A variant's place among the answers."""
         return self.answers.variants.index(variant)
+
+    @property
+    def margin(self) -> str:
+        """The margin of equivalence of the first metric, such as `1 point`."""
+        settings = self.config.compare
+        return amount(settings.margin, settings.metrics[0])
 
     @property
     def letters(self) -> str:

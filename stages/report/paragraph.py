@@ -5,7 +5,6 @@ import re
 from stages.report import findings
 from stages.report.material import Material
 from stages.ttest.report import TESTS
-from stages.ttest.verdict import amount
 
 SPECIAL = re.compile(r"([\\`*_|~$]|<(?=[A-Za-z/!?])|&(?=[#A-Za-z])|\](?=[(\[:]))")
 """What Markdown might take for more than text."""
@@ -18,19 +17,25 @@ def markdown(material: Material) -> str:
     tests = " / ".join(TESTS[name] for name in dict.fromkeys(one.test for one in found if one.test == one.test))
     sentences = [material.warning] if material.warning else []
     sentences.append(
-        f"On the corpus {material.meta.corpus} ({len(material.utterances):,} utterances, {len(material.meta.classes)} "
-        f"classes), models were compared over {material.shape}."
+        f"On the corpus {material.meta.corpus} ({len(material.utterances):,} utterances, {_asked(material)}), "
+        f"models were compared over {material.shape}."
     )
     if not found:
         return escape(" ".join([*sentences, "No pair of models was compared."])) + "\n"
     sentences.append(
         f"{tests or 'No test'}, α = {settings.alpha:g} after Holm's correction over {pairs} "
-        f"pair{'s' if pairs > 1 else ''} of a metric, margin of equivalence ± {amount(settings.margin)}."
+        f"pair{'s' if pairs > 1 else ''} of a metric, margin of equivalence ± {material.margin}."
     )
     for metric in settings.metrics:
         own = [one.sentence(settings) for one in found if one.score == metric]
         sentences.append(f"{findings.named(metric)}: {'; '.join(own)}.")
     return escape(" ".join(sentences)) + "\n"
+
+
+def _asked(material: Material) -> str:
+    """How many classes, or which dimensions."""
+    task = material.task
+    return f"{len(task.names)} classes" if task.kind == "classes" else findings.enumerated(task.names)
 
 
 def escape(text: str) -> str:

@@ -32,18 +32,21 @@ LIBRARIES = (
 
 def corpus(material: Material) -> Grid:
     """The corpus and how it is divided."""
-    config, utterances = material.config, material.utterances
+    config, utterances, dimensions = material.config, material.utterances, material.meta.dimensions
     classes = utterances["label"].value_counts().reindex(material.meta.classes, fill_value=0)
     shown = {
         "Corpus": material.meta.corpus,
         "Source": config.corpus.source,
         "Utterances": f"{len(utterances):,}, of which {material.folds['utterance_id'].nunique():,} in folds",
+        "Task": material.task.kind,
         "Classes": ", ".join(f"{name} {number:,}" for name, number in classes.items()),
         "Modalities": material.letters,
         "Folds": folds(material),
         "Seeds": ", ".join(map(str, config.seeds)),
         "What is not real": material.warning or "nothing that the files know of",
     }
+    if material.task.kind == "dimensions":
+        shown["Dimensions"] = ", ".join(f"{name} ({low:g} to {high:g})" for name, (low, high) in dimensions.items())
     for column in ("speaker", "session", "dialogue"):
         if material.known(column):
             shown[f"{column.capitalize()}s"] = f"{utterances[column].nunique():,}"

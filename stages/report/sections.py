@@ -9,11 +9,12 @@ from pathlib import Path
 
 from stages.common import scores, variants
 from stages.common.metrics import METRICS
-from stages.headline.__main__ import mean_curves
+from stages.confusion.__main__ import groups
+from stages.headline.__main__ import SCORE, mean_curves
 from stages.report import blocks, checklist, cite, confusions, curves, findings, grids, pages, ran, wins
 from stages.report.blocks import Bullets, Cell, Code, Fold, Grid, Heading, Links, Paragraph, Section
 from stages.report.findings import Finding
-from stages.report.material import Material
+from stages.report.material import Material, labels
 from stages.ttest.report import MOST, TESTS, foremost, interval, pair, shared, signed
 from stages.ttest.verdict import amount
 
@@ -84,7 +85,7 @@ def _meaning(material: Material) -> list[Paragraph]:
     text = (
         f"Corpus: {material.meta.corpus}, {material.shape}. {named}; verdicts hold at α = {settings.alpha:g} after "
         f"Holm's correction over the {pairs} pair{'s' if pairs != 1 else ''} of a metric. Equivalent: the difference "
-        f"is surely within ± {amount(settings.margin)}. Undecided is no evidence either way. docs/statistics.md says "
+        f"is surely within ± {material.margin}. Undecided is no evidence either way. docs/statistics.md says "
         "which test to believe and how often each is wrong."
     )
     return [Paragraph(text)] + ([Paragraph(shared(material.design))] if material.design.shared else [])
@@ -93,8 +94,9 @@ def _meaning(material: Material) -> list[Paragraph]:
 def scored(material: Material) -> Section | None:
     """Tables 1 and 2."""
     found = [grid for grid in map(grids.scored, (1, 2)) if grid]
+    names = "WA and UWA are the paper's names, the reverse of most of the field's. "
     note = Paragraph(
-        "Bold: the best mean of those compared. WA and UWA are the paper's names, the reverse of most of the field's. "
+        f"Bold: the best mean of those compared. {names if material.task.kind == 'classes' else ''}"
         "Parameters: without word vectors; epochs: mean of a run, to the one that ended it. Seconds differ from "
         "machine to machine and are not on this page: metrics/cost.md and plots/cost.png have them."
     )
@@ -108,7 +110,7 @@ def differences(material: Material) -> Section | None:
     settings = material.config.compare
     drawn = blocks.figure(
         PLOTS / "differences.png",
-        f"Differences of the compared pairs with their intervals, against the margin of ± {amount(settings.margin)}.",
+        f"Differences of the compared pairs with their intervals, against the margin of ± {material.margin}.",
     )
     tests = [grids.tested(material.tests, metric, settings) for metric in settings.metrics]
     every = Fold("Every number of the tests: metrics/ttest.md", pages.read(METRICS_FOLDER / "ttest.md"))
@@ -121,8 +123,10 @@ def runs(material: Material) -> Section:
     return Section("runs", "Every run", [blocks.figure(PLOTS / "runs.png", text)])
 
 
-def confusion(material: Material) -> Section:
+def confusion(material: Material) -> Section | None:
     """Confusion matrices: self, cross, difference."""
+    if material.task.kind != "classes":
+        return None
     text = Paragraph(
         "Rows: the actual class; columns: what was predicted; per cent of the actual class over all folds and seeds. "
         "The difference, in points, is the second model minus the first: on the diagonal more is better."
@@ -130,18 +134,34 @@ def confusion(material: Material) -> Section:
     return Section("confusion", "Confusion matrices", [text, *confusions.folds(material)])
 
 
-def recall(material: Material) -> Section:
-    """Recall by class."""
-    drawn = blocks.figure(PLOTS / "recall.png", "Mean recall of each class, ± one standard deviation over runs.")
-    return Section("recall", "Recall by class", [drawn])
+def scatter(material: Material) -> Section | None:
+    """Predicted against actual values."""
+    if material.task.kind != "dimensions":
+        return None
+    drawn = [
+        blocks.figure(PLOTS / f"scatter/{stem}.png", f"{' and '.join(labels(names))}: predicted against actual values.")
+        for stem, names in groups(material.config.models).items()
+    ]
+    return Section("scatter", "Predicted and actual values", drawn)
+
+
+def details(material: Material) -> Section:
+    """Recall by class, or CCC by dimension."""
+    if material.task.kind == "classes":
+        path, what, title = "confusion/recall.png", "Mean recall of each class", "Recall by class"
+    else:
+        path, what, title = "scatter/ccc.png", "Mean CCC of each dimension", "CCC by dimension"
+    drawn = blocks.figure(PLOTS / path, f"{what}, ± one standard deviation over runs.")
+    return Section("details", title, [drawn])
 
 
 def training(material: Material) -> Section:
     """Training curves of all variants."""
     config, numbers = material.config, set(material.answers.folds)
-    means = {name: mean_curves(name, config.seeds, numbers) for name in config.variants}
-    drawn = curves.draw(means, config.letters, material.meta.corpus)
-    caption = "Loss (dotted: training, solid: development) and development accuracy over epochs."
+    means = {name: mean_curves(name, config.seeds, numbers, SCORE[config.task]) for name in config.variants}
+    score = "accuracy" if config.task == "classes" else "CCC"
+    drawn = curves.draw(means, score, config.letters, material.meta.corpus)
+    caption = f"Loss (dotted: training, solid: development) and development {score} over epochs."
     return Section("training", "Training curves", [blocks.Figure(curves.as_png(drawn), caption)])
 
 
@@ -271,7 +291,8 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     differences,
     runs,
     confusion,
-    recall,
+    scatter,
+    details,
     training,
     all_pairs,
     where,
