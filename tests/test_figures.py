@@ -55,7 +55,9 @@ def differences(pairs: list[tuple[str, str]]) -> pd.DataFrame:
 
 def recall_figure(predictions: pd.DataFrame, classes: list[str] = CLASSES, letters: str = "tva") -> Figure:
     combinations = variants.combinations(predictions["variant"].unique(), letters)
-    return drawing.recalls(confusion.recalls(predictions, classes), classes, combinations, "a study")
+    return drawing.details(
+        confusion.details(predictions, task.classes(classes)), task.classes(classes), combinations, "a study"
+    )
 
 
 def points(axis) -> dict[tuple[str, str], np.ndarray]:
@@ -133,7 +135,7 @@ def test_recalls_by_hand():
     # Fold 1 tests a (1 of 2 right) and b (0 of 1), fold 2 a alone (2 of 2); nothing tests c.
     rows = [(1, "a", "a"), (1, "a", "b"), (1, "b", "c"), (2, "a", "a"), (2, "a", "a")]
     predictions = pd.DataFrame(rows, columns=["fold", "actual", "predicted"]).assign(variant="self_tv", seed=1)
-    table = confusion.recalls(predictions, ["a", "b", "c"]).set_index("class")
+    table = confusion.details(predictions, task.classes(["a", "b", "c"])).set_index("name")
     assert set(table["modalities"]) == {"tv"}
     assert set(table["fusion"]) == {"self"}
     assert table["runs"].to_dict() == {"a": 2, "b": 1, "c": 0}

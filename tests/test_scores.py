@@ -229,7 +229,7 @@ def test_the_stages_after_the_training_take_any_classes_and_letters(classes, tmp
     assert set(zip(compared["a"], compared["b"], strict=True)) == {("self_zb", "cross_zb")}
     assert len(compared) == 2 + len(classes)
     drawn = {path.name for path in Path("plots/confusion").iterdir()}
-    assert drawn == {"z.png", "z_fold1.png", "zb.png", "zb_fold1.png"}
+    assert drawn == {"z.png", "z_fold1.png", "zb.png", "zb_fold1.png", "recall.png"}
 
 
 def test_pairs_are_what_the_fusions_are_tested_against():
