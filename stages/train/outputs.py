@@ -46,6 +46,4 @@ def _named(result: Record, prefix: str) -> dict[str, np.ndarray]:
 
     A record that was read has its arrays in an order that differs from one reading to the next.
     """
-    return {
-        name.removeprefix(prefix): result.arrays[name] for name in sorted(result.arrays) if name.startswith(prefix)
-    }
+    return {name.removeprefix(prefix): result.arrays[name] for name in sorted(result.arrays) if name.startswith(prefix)}
