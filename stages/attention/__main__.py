@@ -35,7 +35,7 @@ def main() -> None:
 
 def _draw(config: params.Params, folder: Path) -> str:
     """Draw into a folder; what is to be said of the variants that are left out."""
-    from stages.attention import drawing, found  # which import torch
+    from stages.attention import found  # which imports torch
     from stages.evaluate import parallel
 
     meta, drawn = corpus.read_meta(), chosen.drawn_variants(config)
@@ -45,23 +45,29 @@ def _draw(config: params.Params, folder: Path) -> str:
         for variant, seed in product(config.variants, config.seeds)
     ]
     results = parallel.in_processes(found.find, jobs, config.train.workers, stage="attention")
-    shown = [each for own in results for each in own.shown]
-    index = []
+    shown = {(each.variant, each.utterance_id): each for own in results for each in own.shown}
+    jobs = []
     for number, one in enumerate(wanted, start=1):
-        maps = [
-            each for name in drawn for each in shown if (each.variant, each.utterance_id) == (name, one.utterance_id)
-        ]
+        maps = [shown[name, one.utterance_id] for name in drawn if (name, one.utterance_id) in shown]
         if maps:
-            index += _draw_utterance(folder, f"{number:02d}_{_plain(one.utterance_id)}", one, maps, config.seeds[0])
+            jobs.append((folder, f"{number:02d}_{_plain(one.utterance_id)}", one, maps, config.seeds[0]))
+    rows = parallel.in_processes(_draw_utterance, jobs, config.train.workers, stage="attention: figures")
     padding = pd.concat([own.padding for own in results], ignore_index=True)
-    files.write_csv(folder / "padding.csv", padding)
-    if len(padding):
-        figures.save(drawing.padding(padding, meta.corpus), folder / "padding.png")
-        index.append(("padding.png", "", "How much attention falls on padding, all variants"))
-    if index:
-        files.write_csv(folder / "index.csv", pd.DataFrame(index, columns=INDEX))
+    _write_tables(folder, [row for own in rows for row in own], padding, meta.corpus)
     left_out = dict.fromkeys(own.variant for own in results if not own.attends)
     return "".join(f"Left out: {variants.label(name)}, {REASON}.\n" for name in left_out)
+
+
+def _write_tables(folder: Path, index: list[tuple], padding: pd.DataFrame, corpus_name: str) -> None:
+    """Write and draw what falls on padding, and the list of all figures: rows of `INDEX`."""
+    from stages.attention import drawing
+
+    files.write_csv(folder / "padding.csv", padding)
+    if len(padding):
+        figures.save(drawing.padding(padding, corpus_name), folder / "padding.png")
+        index = [*index, ("padding.png", "", "How much attention falls on padding, all variants")]
+    if index:
+        files.write_csv(folder / "index.csv", pd.DataFrame(index, columns=INDEX))
 
 
 def _wanted(config: params.Params, drawn: list[str], classes: list[str]) -> dict[str, str]:
