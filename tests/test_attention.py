@@ -329,7 +329,7 @@ def test_an_utterances_maps(study):
     )
     assert (audio.period, audio.own) == (0.01, known.sequences["audio"].lengths[own.row])
     assert (video.own, video.padding) == (round(0.6 * known.sequences["video"].longest), 0)
-    assert "no times" in video.label
+    assert video.label == "video: after the map over time\n(each is of all frames)"
     for one in shown.maps:
         axis = shown.axes[one.target], shown.axes[one.source]
         assert one.weights.shape == (2, *(each.own + each.padding for each in axis))

@@ -41,7 +41,7 @@ def axes(plan: Plan, data: Features, row: int, counts: dict[str, int]) -> dict[s
 def _axis(modality: Modality, data: Features, row: int, count: int) -> Axis:
     name, sequences = modality.name, data.sequences[modality.name]
     if modality.positions is not None:
-        label = f"{name}: outputs of the map over time\n(each is of all frames: no times)"
+        label = f"{name}: after the map over time\n(each is of all frames)"
         return Axis(modality=name, label=label, own=count, padding=0)
     valid = sequences.valid_only()
     own = min(count, int(valid.lengths[row]))

@@ -14,11 +14,13 @@ from stages.common import figures, variants
 
 COLOURS = "Blues"
 """One hue from white to dark: read alike by all kinds of colour vision, and in print."""
-CELL, SMALLEST, LARGEST = 0.19, 1.3, 4.2
+CELL, SMALLEST, LARGEST = 0.19, 1.5, 4.2
 """Inches: of a position, and the least and the most that a panel has on one side."""
 SCALE = "weights of each row sum to 1; line on a scale: uniform attention"
 SMALLER = 0.75
 """Of the panels of single heads, against those of the mean."""
+BEFORE_PADDING = 0.9
+"""Share of an utterance's own positions up to which numbers are written, so that those of padding have room."""
 MOST_NAMES = 40
 """Words that are written on an axis of the largest panel; of more, every second or third and so on."""
 
@@ -129,10 +131,13 @@ def _ticks(axis: Axis) -> tuple[list[float], list[str]]:
         places = list(range(0, axis.own, step))
         names = [axis.names[place] for place in places]
     elif axis.period is not None:
-        seconds = [t for t in MaxNLocator(4).tick_values(0, axis.own * axis.period) if 0 <= t <= axis.own * axis.period]
+        last = axis.own * axis.period * (BEFORE_PADDING if axis.padding else 1)
+        seconds = [t for t in MaxNLocator(4).tick_values(0, axis.own * axis.period) if 0 <= t <= last]
         places, names = [t / axis.period - 0.5 for t in seconds], [f"{t:g}" for t in seconds]
     else:
-        numbers = [n for n in MaxNLocator(5, integer=True).tick_values(1, max(2, axis.own)) if 1 <= n <= axis.own]
+        last = max(1, axis.own * (BEFORE_PADDING if axis.padding else 1))
+        numbers = [n for n in MaxNLocator(5, integer=True).tick_values(1, max(2, axis.own)) if 1 <= n <= last]
+        numbers = numbers if axis.own else []
         places, names = [n - 1 for n in numbers], [f"{n:g}" for n in numbers]
     if axis.padding:
         places, names = [*places, axis.own], [*names, f"{axis.padding} × padding"]
@@ -141,7 +146,7 @@ def _ticks(axis: Axis) -> tuple[list[float], list[str]]:
 
 def _scale(figure: Figure, panels: list[Axes], image: AxesImage, source: Axis) -> None:
     """The scale of weights, with a line where uniform attention would be."""
-    bar = figure.colorbar(image, ax=panels, fraction=0.05, pad=0.02, aspect=18)
+    bar = figure.colorbar(image, ax=panels, fraction=0.05, pad=0.02, aspect=30)
     bar.locator = MaxNLocator(3)
     bar.update_ticks()
     bar.ax.tick_params(labelsize=7)
