@@ -50,7 +50,7 @@ def _draw(config: params.Params, folder: Path) -> str:
     for number, one in enumerate(wanted, start=1):
         maps = [shown[name, one.utterance_id] for name in drawn if (name, one.utterance_id) in shown]
         if maps:
-            jobs.append((folder, f"{number:02d}_{_plain(one.utterance_id)}", one, maps, config.seeds[0]))
+            jobs.append((folder, f"{number:02d}_{_plain(one.utterance_id)}", one, maps, config.seeds[0], meta.corpus))
     rows = parallel.in_processes(_draw_utterance, jobs, config.train.workers, stage="attention: figures")
     padding = pd.concat([own.padding for own in results], ignore_index=True)
     _write_tables(folder, [row for own in rows for row in own], padding, meta.corpus)
@@ -77,12 +77,20 @@ def _wanted(config: params.Params, drawn: list[str], classes: list[str]) -> dict
     return dict.fromkeys(config.report.utterances, "named in params.yaml")
 
 
-def _draw_utterance(folder: Path, name: str, one: Chosen, shown: list["Shown"], seed: int) -> list[tuple]:  # noqa: F821
+def _draw_utterance(
+    folder: Path,
+    name: str,
+    one: Chosen,
+    shown: list["Shown"],  # noqa: F821
+    seed: int,
+    corpus_name: str,
+) -> list[tuple]:
     """Draw one utterance; its rows of the index."""
     from stages.attention import drawing
 
     said = "; ".join(f"{variants.label(each.variant)}: {each.says} {fraction(each.probability)}" for each in shown)
-    title = f"{one.utterance_id} ({one.label}, {one.why})\n{said}\nseed {seed}, fold {one.fold}, {one.part} part"
+    where = f"seed {seed}, fold {one.fold}, {one.part} part (corpus: {corpus_name})"
+    title = f"{one.utterance_id} ({one.label}, {one.why})\n{said}\n{where}"
     what = f"{one.why}: attention of {' and '.join(variants.label(each.variant) for each in shown)}"
     drawn = [(f"{name}.png", drawing.maps(shown, title), "mean over heads")]
     if any(len(own.weights) > 1 for each in shown for own in each.maps):
