@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from stages.common import tables
+from stages.common import tables, task
 from stages.corpus.iemocap import CLASS_COUNTS
 from stages.ttest import bootstrap
 from stages.ttest.answers import arrange
@@ -76,7 +76,7 @@ def predictions(units: int, size: int, folds: int, seeds: int, rng: np.random.Ge
 def covered(study: tuple[int, int, int, int], number: int) -> dict[str, tuple[bool, float]]:
     """Metric → whether the interval of one simulated study holds the truth, and its width."""
     tested, unit_of = predictions(*study, np.random.default_rng([number, *study]))
-    answers, truths = arrange(tested, CLASSES), true_difference()
+    answers, truths = arrange(tested, task.classes(CLASSES)), true_difference()
     draws = bootstrap.draws(answers, unit_of.loc[answers.utterance_id].to_numpy(), list(truths))
     found = {}
     for metric, truth in truths.items():

@@ -26,7 +26,7 @@ import torch
 
 from benchmarks.synthetic_corpora import write
 from stages.common import corpus as corpora
-from stages.common import features, params, predictions, tables
+from stages.common import features, params, predictions, tables, task
 from stages.common.records import RunId
 from stages.corpus import synthetic
 from stages.plan.__main__ import make
@@ -110,15 +110,15 @@ def differences(
 ) -> pd.DataFrame:
     """What the study's comparisons say."""
     table = pd.concat([own.predictions for own in trained.values()], ignore_index=True)
-    own, shape = answers.arrange(table, synthetic.CLASSES), design.of_study(folds, utterances)
+    own, shape = answers.arrange(table, task.classes(synthetic.CLASSES)), design.of_study(folds, utterances)
     drawn = bootstrap.draws(own, shape.numbers(own.utterance_id), config.compare.metrics)
-    return comparisons.compare(own, config.pairs, config.compare, shape, drawn, recalls=False)
+    return comparisons.compare(own, config.pairs, config.compare, shape, drawn, details=False)
 
 
 def scores_of(config: params.Params, trained: dict[str, Trained]) -> pd.DataFrame:
     """Each variant's mean scores."""
     table = pd.concat([own.predictions for own in trained.values()], ignore_index=True)
-    own = answers.arrange(table, synthetic.CLASSES)
+    own = answers.arrange(table, task.classes(synthetic.CLASSES))
     found = own.run_scores(config.compare.metrics)
     return pd.DataFrame({"variant": own.variants} | {name: found[name].mean((1, 2)) for name in config.compare.metrics})
 
@@ -162,7 +162,7 @@ def train(job: Job) -> Trained:
     together = capacity.runs_per_process(plan, sum(own.longest for own in corpus.sequences.values()), "auto")
     began, found, epochs = time.process_time(), [], 0
     for run_id, run in protocol.train(plan, run_ids, rows, corpus, at_once=together):
-        own = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.probabilities)
+        own = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.outputs)
         found.append(own.assign(variant=job.variant, seed=run_id.seed))
         epochs += len(run.epochs)
     return Trained(pd.concat(found, ignore_index=True), epochs, time.process_time() - began)

@@ -103,7 +103,11 @@ def main() -> None:
                 writer = multiprocessing.get_context("spawn").Process(target=write, args=(shape, kind, path))
                 writer.start()
                 writer.join()
-                metrics = ["--metrics", *METRICS] if kind == "with" else []
+                metrics = (
+                    ["--metrics", *(name for name, own in METRICS.items() if own.task == "classes")]
+                    if kind == "with"
+                    else []
+                )
                 target = str((out or Path(folder)) / f"{suffix}_{kind}")
                 size = path.stat().st_size / 2**20
                 taken = measure(["--predictions", str(path), *metrics, "--out", target])

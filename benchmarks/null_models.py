@@ -61,7 +61,7 @@ def study(config: params.Params, plan: Plan, number: int) -> tuple[np.ndarray, n
     runs = dict(protocol.train(plan, run_ids, rows, data, at_once=len(run_ids)))
     tested, trained = (np.concatenate([own[part] for own in rows.values()]) for part in ("test", "train"))
     guessed = [
-        np.concatenate([runs[RunId(seed, fold)].probabilities.argmax(axis=1) for fold in rows])
+        np.concatenate([runs[RunId(seed, fold)].outputs.argmax(axis=1) for fold in rows])
         for seed in range(1, 2 * SEEDS + 1)
     ]
     correct = (np.array(guessed) == data.label[tested]).astype(float)  # (seeds, rows)

@@ -97,7 +97,7 @@ class Runner:
         shape = model.Shape(
             features={"audio": sizes.audio[1], "video": sizes.video[1], "text": sizes.embedding},
             longest={"audio": sizes.audio[0], "video": sizes.video[0], "text": sizes.text},
-            classes=CLASSES,
+            outputs=CLASSES,
         )
         if kind == "project":
             self.network = model.build(plan, shape).to(self.device)

@@ -113,7 +113,7 @@ class Study:
             "GIT_COMMITTER_NAME": "t",
             "GIT_COMMITTER_EMAIL": "t@example.org",
         }
-        for name in ("stages", "tools", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+        for name in ("stages", "tools", "dvc.yaml", "params.yaml", "CITATION.cff", ".dvcignore", ".gitignore"):
             put = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             put(ROOT / name, folder / name)
 
@@ -256,4 +256,4 @@ def _train_here() -> None:
         for seed in config.seeds:
             records = {fold: runs[seed, fold].record(weights=True) for fold in rows}
             with files.replacing(predictions.folder(variant, seed)) as run_folder:
-                outputs.write(run_folder, known, folds, records)
+                outputs.write(run_folder, known, folds, records, own.task)

@@ -7,15 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from stages.common import metrics, scores
+from stages.common import metrics, scores, task
 from stages.common.errors import UserError
 from stages.common.metrics import METRICS
 from stages.common.params import Compare
 from stages.ttest import answers, comparisons, design
 
 CLASSES = ["calm", "sad", "angry", "bored", "fear"]
+TASK = task.classes(CLASSES)
+SCORES = [name for name, metric in METRICS.items() if metric.task == "classes"]
 MODELS, SEEDS, FOLDS = ["b", "a", "c"], [30, 4], {3: 11, 1: 17, 2: 13}
-SUMS = [name for name in METRICS if METRICS[name].is_sum] + [metrics.recall(name) for name in CLASSES]
+SUMS = [name for name in SCORES if METRICS[name].is_sum] + [metrics.recall(name) for name in CLASSES]
 
 
 def made_up(rng_seed: int = 0, untested: dict[int, str] | None = None) -> pd.DataFrame:
@@ -39,11 +41,11 @@ def made_up(rng_seed: int = 0, untested: dict[int, str] | None = None) -> pd.Dat
 @pytest.mark.parametrize("with_dev", [False, True])
 def test_scores_of_runs_are_those_of_their_tables(untested, with_dev):
     table, dev = made_up(0, untested), made_up(1) if with_dev else None
-    found = answers.arrange(table, CLASSES, dev)
-    expected = scores.run_scores(table, CLASSES, dev).set_index(["variant", "seed", "fold"])
+    found = answers.arrange(table, TASK, dev)
+    expected = scores.run_scores(table, TASK, dev).set_index(["variant", "seed", "fold"])
     assert (found.variants, found.seeds, found.folds) == (MODELS, sorted(SEEDS), sorted(FOLDS))
-    scored = found.run_scores(list(METRICS))
-    assert set(scored) == {*METRICS, *map(metrics.recall, CLASSES)}
+    scored = found.run_scores(SCORES)
+    assert set(scored) == {*SCORES, *map(metrics.recall, CLASSES)}
     for name, values in scored.items():
         for (v, s, k), value in np.ndenumerate(values):
             own = expected.loc[(found.variants[v], found.seeds[s], found.folds[k]), name]
@@ -60,7 +62,7 @@ def test_the_order_of_rows_is_irrelevant_but_for_the_models(random):
     random.shuffle(order)
     shuffled = table.iloc[order].reset_index(drop=True)
     shuffled["utterance_id"] = pd.Categorical(shuffled["utterance_id"], categories=shuffled["utterance_id"].unique())
-    one, other = answers.arrange(table, CLASSES), answers.arrange(shuffled, CLASSES)
+    one, other = answers.arrange(table, TASK), answers.arrange(shuffled, TASK)
     assert (one.seeds, one.folds) == (other.seeds, other.folds)
     for name in ("fold", "utterance_id", "actual"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
@@ -72,9 +74,9 @@ def test_the_order_of_rows_is_irrelevant_but_for_the_models(random):
 @pytest.mark.parametrize("score", SUMS)
 @pytest.mark.parametrize("untested", [{}, {1: "sad", 3: "fear"}], ids=["all classes", "a class missing in a fold"])
 def test_a_difference_is_the_weighted_sum_over_utterances(score, untested):
-    found = answers.arrange(made_up(2, untested), CLASSES)
+    found = answers.arrange(made_up(2, untested), TASK)
     rows, weights = found.rows_of(score), found.weights(score)
-    z = found.values(score, "a") - found.values(score, "b")
+    z = found.values(score, "a", found.fold) - found.values(score, "b", found.fold)
     fold = found.fold[rows]
     scored = found.run_scores([score] if score in METRICS else [])[score]
     d = scored[found.variants.index("a")] - scored[found.variants.index("b")]  # (seeds, folds)
@@ -130,7 +132,7 @@ WRONG = {
 def test_runs_that_are_not_of_the_same_utterances(wrong):
     change, message = WRONG[wrong]
     with pytest.raises(UserError) as raised:
-        answers.arrange(change(made_up()), CLASSES)
+        answers.arrange(change(made_up()), TASK)
     assert str(raised.value) == message
 
 
@@ -144,7 +146,7 @@ def test_scores_are_scikit_learns(classes, count, rng_seed):
     predicted = probabilities.argmax(axis=1)
     table = pd.DataFrame({"actual": np.array(names)[actual], "predicted": np.array(names)[predicted]})
     table[[f"probability_{name}" for name in names]] = probabilities
-    found = scores.scores(table, names)
+    found = scores.scores(table, task.classes(names))
     assert found["accuracy"] == pytest.approx(sklearn.accuracy_score(actual, predicted), abs=1e-12)
     recalls = sklearn.recall_score(actual, predicted, labels=np.unique(actual), average=None, zero_division=np.nan)
     assert found["balanced_accuracy"] == pytest.approx(recalls.mean(), abs=1e-12)
@@ -258,9 +260,9 @@ def test_probabilities_that_say_how_often_they_are_right_have_no_calibration_err
 def test_a_study_of_one_seed_or_fold_has_an_answer():
     table = made_up()
     for own in (table[table["seed"] == 4], table[table["fold"] == 1]):
-        found = answers.arrange(own.reset_index(drop=True), CLASSES)
+        found = answers.arrange(own.reset_index(drop=True), TASK)
         shape = design.of_predictions(own[["fold", "utterance_id"]].drop_duplicates(), 0.0)
-        drawn = {name: np.full((5, 3), np.nan) for name in [*METRICS, *map(metrics.recall, CLASSES)]}
-        rows = comparisons.compare(found, [("a", "b")], Compare(metrics=list(METRICS)), shape, drawn)
-        assert len(rows) == len(METRICS) + len(CLASSES)
+        drawn = {name: np.full((5, 3), np.nan) for name in [*SCORES, *map(metrics.recall, CLASSES)]}
+        rows = comparisons.compare(found, [("a", "b")], Compare(metrics=SCORES), shape, drawn)
+        assert len(rows) == len(SCORES) + len(CLASSES)
         assert rows["p"].isna().all() == (own["fold"].nunique() == 1)

@@ -17,7 +17,7 @@ from stages.attention import axes, chosen, drawing, found
 from stages.attention.axes import Axis
 from stages.attention.found import Map, Shown
 from stages.attention.weights import Attention, attend
-from stages.common import corpus, features, predictions, tuning, variants
+from stages.common import corpus, features, predictions, task, tuning, variants
 from stages.common.errors import UserError
 from stages.common.records import RunId
 from stages.evaluate.trained import TrainedRun, weights_path
@@ -37,7 +37,7 @@ def untrained(folder: Path, fusion: str, **changes) -> TrainedRun:
     """A run of text and audio with the weights of a fresh model, whose biases are not 0."""
     plan, known = simple_plan(variants.named(fusion, "ta"), train__precision="float32", **changes), simple_corpus()
     torch.manual_seed(1)
-    network = model.build(plan, protocol.shape(known))
+    network = model.build(plan, protocol.shape(known, len(known.meta.classes)))
     for name, parameter in network.named_parameters():
         if "bias" in name:
             nn.init.normal_(parameter)
@@ -335,7 +335,7 @@ def test_an_utterances_maps(study):
         assert one.weights.shape == (2, *(each.own + each.padding for each in axis))
         np.testing.assert_allclose(one.weights.sum(axis=2), 1)
     if own.part == "test":
-        answered = predictions.read("cross_tva", 2, known.meta.classes)
+        answered = predictions.read("cross_tva", 2, task.classes(known.meta.classes))
         answer = answered[(answered["utterance_id"] == name) & (answered["fold"] == own.fold)].iloc[0]
         assert shown.says == answer["predicted"]
         assert shown.probability == pytest.approx(answer[f"probability_{shown.says}"], abs=1e-6)
@@ -367,7 +367,7 @@ def test_auto_takes_each_classs_extremes_by_the_pair(study):
     assert sorted(wanted.values()) == sorted(
         f"the {which} certain {name}" for which in ("most", "least") for name in classes
     )
-    own = predictions.read_study(["self_tva", "cross_tva"], [1, 2], classes)
+    own = predictions.read_study(["self_tva", "cross_tva"], [1, 2], task.classes(classes))
     means = own.groupby("utterance_id")[[f"probability_{name}" for name in classes]].mean().max(axis=1)
     calm = means[own.drop_duplicates("utterance_id").set_index("utterance_id")["actual"] == "calm"]
     assert wanted[calm.idxmax()] == "the most certain calm"
@@ -390,6 +390,7 @@ def test_off_it_needs_no_weights_and_leaves_what_dvc_expects(study):
     ("changes", "message"),
     [
         ({"train__save_weights": False}, "train.save_weights must be true when report.attention is true, but is false"),
+        ({"task": "dimensions"}, r"report\.attention must be false where task is dimensions, but is true"),
         ({"report__utterances": []}, r"report.utterances: .* at least 1 item"),
         ({"report__utterances": ["u1", "u1"]}, "report.utterances: must name each once, but repeats u1"),
     ],

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stages.aggregate import __main__ as aggregate
-from stages.common import costs, gates, params, predictions
+from stages.common import costs, gates, params, predictions, task
 from stages.common.errors import UserError
 from stages.common.records import Record, RunId
 from stages.cost import __main__ as cost
@@ -154,7 +154,7 @@ def test_gates_come_in_one_order_whatever_a_record_has():
 
 
 def test_gates_by_hand(made_up):
-    rows = pd.concat([predictions.read("gate_tv", 1, ["a", "b", "c"])])
+    rows = pd.concat([predictions.read("gate_tv", 1, task.classes(["a", "b", "c"]))])
     for seed, shift in ((1, 0.0), (2, 0.2)):
         share = np.where(rows["actual"] == "a", 0.5, 0.1) + shift
         table = rows[["fold", "utterance_id"]].assign(gate="video from text", share=share.astype(np.float32))

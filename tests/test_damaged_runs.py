@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from stages.aggregate import __main__ as aggregate
-from stages.common import corpus, predictions, scores
+from stages.common import corpus, predictions, scores, task
 from stages.common.errors import UserError
 from stages.confusion import __main__ as confusion
 from stages.headline import __main__ as headline
@@ -133,10 +133,12 @@ def test_predictions_of_other_utterances_are_said(path, damage, said, study):
 def test_no_damage_changes_what_is_read(path, part, study):
     """Seeded random damage: bits, cuts and other bytes, at the table and at the metadata at the file's end."""
     whole, rng, said = path.read_bytes(), random.Random(7), []
-    expected = predictions.read("self_tva", 2, CLASSES, part)
+    expected = predictions.read("self_tva", 2, task.classes(CLASSES), part)
 
     def read() -> None:
-        pd.testing.assert_frame_equal(predictions.read("self_tva", 2, CLASSES, part), expected, check_exact=True)
+        pd.testing.assert_frame_equal(
+            predictions.read("self_tva", 2, task.classes(CLASSES), part), expected, check_exact=True
+        )
 
     for _ in range(1500):
         path.write_bytes(damaged(whole, rng))
@@ -147,7 +149,7 @@ def test_no_damage_changes_what_is_read(path, part, study):
 
 def test_development_predictions_that_are_not_the_studys_are_said(study):
     def read() -> pd.DataFrame:
-        return predictions.read_study(["self_tva", "cross_tva"], [1, 2], CLASSES, part="dev")
+        return predictions.read_study(["self_tva", "cross_tva"], [1, 2], task.classes(CLASSES), part="dev")
 
     rows = {1: ["u05", "u06", "u07", "u08"], 2: ["u00", "u01", "u02", "u03"]}
     assert {fold: list(own["utterance_id"].unique()) for fold, own in read().groupby("fold")} == rows

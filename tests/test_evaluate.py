@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import save_file
 
 from benchmarks.synthetic_corpora import write
-from stages.common import corpus, features, files, params, plan, predictions, scores, tuning
+from stages.common import corpus, features, files, params, plan, predictions, scores, task, tuning
 from stages.common.errors import UserError
 from stages.common.features import Features, Ragged
 from stages.common.records import RunId
@@ -189,7 +189,7 @@ def trained_run(own: plan.Plan, known: Features, folder: Path) -> tuple[TrainedR
     """A run that is trained and read from its weights, and the probabilities that it left."""
     ((_, run),) = protocol.train(own, [RUN], {1: ROWS}, known)
     save_file(run.weights, folder / "fold1.safetensors")
-    return TrainedRun(own, known, ROWS, folder / "fold1.safetensors"), run.probabilities
+    return TrainedRun(own, known, ROWS, folder / "fold1.safetensors"), run.outputs
 
 
 def accuracy(run: TrainedRun, condition: Condition) -> float:
@@ -226,6 +226,7 @@ def test_parts_of_different_utterances_are_combined(simple):
     batches = data.Batches(
         Features(meta=known.meta, utterance_id=known.utterance_id[:3], label=known.label[:3], sequences=moved),
         ["text", "audio"],
+        known.label,
         size=3,
         padding_is_data=True,
         dtype=torch.float64,
@@ -327,7 +328,7 @@ def test_with_modality_dropout_a_run_is_the_same_whatever_is_beside_it():
     for run_id in ids:
         for name, weight in alone[run_id].weights.items():
             assert torch.equal(weight, beside[run_id].weights[name]), name
-        assert not np.array_equal(alone[run_id].probabilities, plain[run_id].probabilities)
+        assert not np.array_equal(alone[run_id].outputs, plain[run_id].outputs)
 
 
 def test_modality_dropout_trains_for_a_missing_modality(tmp_path):
@@ -379,7 +380,7 @@ def made(tmp_path_factory) -> Path:
             for seed in SEEDS:
                 records = {fold: runs[seed, fold].record(weights=True) for fold in rows}
                 with files.replacing(predictions.folder(variant, seed)) as run_folder:
-                    outputs.write(run_folder, known, folds, records)
+                    outputs.write(run_folder, known, folds, records, own.task)
         stage.main()
     return folder
 
@@ -443,13 +444,13 @@ def test_emaps_table(study):
     assert table[["a", "b", "score"]].values.tolist() == [
         [name, f"{name} EMAP", metric] for name in VARIANTS[1:] for metric in ("balanced_accuracy", "accuracy")
     ]
-    classes = corpus.read_meta().classes
+    aim = task.classes(corpus.read_meta().classes)
     for row in table.itertuples():
-        own = predictions.read_study([row.a], SEEDS, classes)
-        assert row.mean_a == pytest.approx(scores.run_scores(own, classes)[row.score].mean())
+        own = predictions.read_study([row.a], SEEDS, aim)
+        assert row.mean_a == pytest.approx(scores.run_scores(own, aim)[row.score].mean())
         emap = [predictions.read_table(stage.FOLDER / f"emap/{row.a}/seed{seed}/predictions.parquet") for seed in SEEDS]
         emap = pd.concat([one.assign(variant="", seed=seed) for one, seed in zip(emap, SEEDS, strict=True)])
-        assert row.mean_b == pytest.approx(scores.run_scores(emap, classes)[row.score].mean())
+        assert row.mean_b == pytest.approx(scores.run_scores(emap, aim)[row.score].mean())
         assert (emap["utterance_id"].to_numpy() == own["utterance_id"].to_numpy()).all()
     assert set(table["test"]) == {"components"}
     sums = table[table["a"] == "self_tv_nosp"]  # attention of each modality to itself, joined
@@ -487,8 +488,8 @@ def test_missings_table(study):
         own = table[(table["variant"] == variant) & (table["score"] == "accuracy")]
         rows = [["", WHOLE, ""], *([name, *size] for name in names for size in sizes)]
         assert own[["modality", "change", "size"]].values.tolist() == rows
-        classes = corpus.read_meta().classes
-        whole = scores.run_scores(predictions.read_study([variant], SEEDS, classes), classes)["accuracy"]
+        aim = task.classes(corpus.read_meta().classes)
+        whole = scores.run_scores(predictions.read_study([variant], SEEDS, aim), aim)["accuracy"]
         assert float(own["mean"].iloc[0]) == pytest.approx(whole.mean())
         assert float(own["std"].iloc[0]) == pytest.approx(whole.std())
         assert own["difference"].astype(float).to_numpy() == pytest.approx(own["mean"].astype(float) - whole.mean())
@@ -539,7 +540,9 @@ def test_weights_that_are_not_there_or_not_the_runs(study):
             stage.main()
         assert written() == tables
     path.write_bytes(before)
-    predicted = predictions.read("cross_tv", 2, corpus.read_meta().classes).drop(columns=["variant", "seed"])
+    predicted = predictions.read("cross_tv", 2, task.classes(corpus.read_meta().classes)).drop(
+        columns=["variant", "seed"]
+    )
     predicted.iloc[-1, -7:] = np.float32([1, 0, 0, 0, 0, 0, 0])
     predictions.write(path.parent, predicted)
     with pytest.raises(UserError, match=r"fold2\.safetensors must hold the weights that gave the predictions beside"):

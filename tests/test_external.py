@@ -16,9 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from stages.common import corpus, figures, predictions
+from stages.common import corpus, figures, predictions, task
 from stages.common.errors import UserError
-from stages.common.metrics import METRICS
 from stages.ttest import __main__ as ttest
 from stages.ttest import analysis, external
 from tests.conftest import ROOT, make_up
@@ -97,7 +96,10 @@ def table_of(folder: str, name: str = "ttest.csv") -> pd.DataFrame:
 def test_a_studys_predictions_give_the_stages_numbers(known, here, monkeypatch):
     monkeypatch.setattr(figures, "save", lambda *_: None)
     tested = {1: np.arange(10), 2: np.arange(10, 20), 3: np.arange(20, 30)}
-    variants, metrics = ["self_tv", "cross_tv", "self_v"], [name for name in METRICS if name != "calibration_error"]
+    variants, metrics = (
+        ["self_tv", "cross_tv", "self_v"],
+        [name for name in external.SCORES if name != "calibration_error"],
+    )
     make_up(
         CLASSES,
         tested,
@@ -118,7 +120,7 @@ def test_a_studys_predictions_give_the_stages_numbers(known, here, monkeypatch):
     ttest.main()
     shutil.copytree("metrics", "expected")
 
-    table = predictions.read_study(variants, [4, 11], CLASSES)
+    table = predictions.read_study(variants, [4, 11], task.classes(CLASSES))
     table = table.merge(utterances[["utterance_id", *known]], on="utterance_id").sample(frac=1, random_state=1)
     table["fold"] = table["fold"].astype("category")
     table.to_csv("p.csv", index=False)
@@ -247,7 +249,7 @@ def test_what_real_files_hold(read_only):
     table["utterance_id"] = table["utterance_id"].str.removeprefix("u").astype(int)
     table["probability_fear"] = 0.0  # which no test part has
     table.to_csv("p.csv", index=False)
-    external.main(["--predictions", "p.csv", "--metrics", *METRICS])
+    external.main(["--predictions", "p.csv", "--metrics", *external.SCORES])
     found = read_only[0][0]
     assert (found.folds, found.seeds) == (["fold_1", "fold_2"], ["seed1", "seed2"])
     assert found.classes == [*CLASSES, "fear"]
@@ -343,6 +345,11 @@ WRONG_TABLES = {
         lambda table: table.drop(columns="seed"),
         "p.csv must have a column seed, but has 'variant', 'fold', 'utterance_id', 'actual', 'predicted', 'dialogue', "
         "'probability_calm', 'probability_happy', 'probability_sad'; --columns seed=YOURS names another",
+    ),
+    "values of dimensions": (
+        lambda table: table.rename(columns={"actual": "actual_valence", "predicted": "predicted_valence"}),
+        "p.csv must have predictions of classes, in columns actual and predicted, but has actual_valence: values of "
+        "dimensions are compared within a study alone, with task: dimensions",
     ),
     "a class with two probabilities": (
         lambda table: table.rename(columns={"probability_sad": "probability_calm"}),
@@ -504,6 +511,7 @@ WRONG_OPTIONS = {
     ("--columns", "fold=a", "fold=b"): "--columns must name each column once, but names fold as a and b",
     ("--columns", "probability_=q_"): "p.csv must have columns q_<class>, but has 'variant', ",
     ("--columns", "speaker=who"): "p.csv must have a column who, but has 'variant', ",
+    ("--metrics", "accuracy", "ccc"): "--metrics must be scores of classes, but ccc is one of dimensions",
     ("--classes", "sad"): "--classes must be those of the probabilities, calm, happy, sad, but are sad",
     ("--classes", "sad", "sad", "happy", "calm"): "there must be two or more different classes, but ",
     ("--pair", "A", "C"): "--pair must name two models of A, B, but 'C' is none",
@@ -598,7 +606,7 @@ options = st.lists(
             ("--classes", *CLASSES[::-1]),
             ("--pair", "B", "A"),
             ("--pair", "A", "A"),
-            ("--metrics", *METRICS),
+            ("--metrics", *external.SCORES),
             ("--margin", "2"),
             ("--test-to-train", "0.5"),
             ("--corpus", "$\\x"),
@@ -671,7 +679,7 @@ def test_damage_of_a_parquet_is_named_or_is_what_was_read(read_only, changes, by
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_whole_runs(models, seeds, folds, here):
     made_up(models, seeds, folds).to_csv("p.csv", index=False)
-    external.main(["--predictions", "p.csv", "--metrics", *METRICS, "--corpus", "$\\frac"])
+    external.main(["--predictions", "p.csv", "--metrics", *external.SCORES, "--corpus", "$\\frac"])
     names = {str(path.relative_to("comparison")) for path in Path("comparison").rglob("*.*")}
     assert names == {
         "ttest.md",
@@ -680,7 +688,7 @@ def test_whole_runs(models, seeds, folds, here):
         "ranks.csv",
         "differences.png",
         "runs.png",
-        *(f"pairs/{name}.png" for name in METRICS),
+        *(f"pairs/{name}.png" for name in external.SCORES),
     }
     for line in Path("comparison/ttest.md").read_text().splitlines():
         if line.startswith("| $x"):
@@ -731,7 +739,7 @@ def test_every_option_is_on_the_page(here, capsys):
         external.main(["--help"])
     for option in set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}:
         assert f"`{option}" in PAGE or f" {option} " in PAGE, option
-    for metric in METRICS:
+    for metric in external.SCORES:
         assert metric in PAGE
 
 

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from stages.common import figures, metrics, params, scores, variants
+from stages.common import figures, metrics, params, scores, task, variants
 from stages.confusion import __main__ as confusion
 from stages.confusion import drawing
 from stages.ttest import comparisons
@@ -225,7 +225,7 @@ def test_colours_of_confusion_matrices_darken_with_the_share():
 
 @pytest.mark.parametrize("folds", [1, 2, 5, 10, 24])
 def test_folds_are_told_apart_by_more_than_their_colour(folds):
-    runs = scores.run_scores(made(["self_tv", "cross_tv"], CLASSES, folds, 1), CLASSES)
+    runs = scores.run_scores(made(["self_tv", "cross_tv"], CLASSES, folds, 1), task.classes(CLASSES))
     figure = ttest_drawing.runs(runs, ["self_tv", "cross_tv"], list(metrics.PAPERS), "made up")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         *(f"fold {fold}" for fold in range(1, folds + 1)),
@@ -258,7 +258,7 @@ SHAPES = {
 def test_nothing_touches_the_edge_and_the_default_fits_a_page(shape, tmp_path):
     names, classes, folds, seeds = SHAPES[shape]
     predictions = made(names, classes, folds, seeds)
-    runs = scores.run_scores(predictions, classes)
+    runs = scores.run_scores(predictions, task.classes(classes))
     table, every = differences(variants.pairs(names)), differences(list(itertools.combinations(names, 2)))
     matrices = confusion.confusion_matrices(predictions, names[:2], classes)
     for figure in (
@@ -289,7 +289,7 @@ def test_verdicts_look_like_no_model():
 def test_drawing_twice_gives_the_same_bytes(tmp_path):
     predictions = made(["self_tv", "cross_tv"], CLASSES, 2, 2)
     matrices = confusion.confusion_matrices(predictions, ["self_tv", "cross_tv"], CLASSES)
-    runs = scores.run_scores(predictions, CLASSES)
+    runs = scores.run_scores(predictions, task.classes(CLASSES))
     for draw in (
         lambda: recall_figure(predictions),
         lambda: drawing.confusion(matrices, CLASSES, "a study"),

@@ -45,4 +45,4 @@ def test_classes_that_differ_strongly_are_told_apart(model, config, corpus):
         ((_, run),) = protocol.train(make(model, config), [RunId(1, 1)], rows, opened)
     expected = opened.label[rows[1]["test"]]
     chance = np.bincount(expected).max() / len(expected)
-    assert (run.probabilities.argmax(axis=1) == expected).mean() > 0.8 > 2 * chance
+    assert (run.outputs.argmax(axis=1) == expected).mean() > 0.8 > 2 * chance

@@ -183,7 +183,7 @@ def test_parameter_counts_at_the_papers_sizes(fusion, letters, parameters):
     shape = model.Shape(
         features={"audio": 120, "video": 2048, "text": 300},
         longest={"audio": 1000, "video": 32, "text": 128},
-        classes=7,
+        outputs=7,
     )
     positions = {"text": {}, "video": {"positions": 25 / 32}, "audio": {"positions": 0.5}}
     plan = planned(fusion, {NAMES[letter]: positions[NAMES[letter]] for letter in letters}, heads=6)

@@ -109,7 +109,7 @@ def test_outputs_and_gradients_are_those_of_plain_torch_on_each_utterance_alone(
 
 
 PAPERS_SHAPE = model.Shape(
-    features={"audio": 120, "video": 2048, "text": 300}, longest={"audio": 1000, "video": 32, "text": 128}, classes=7
+    features={"audio": 120, "video": 2048, "text": 300}, longest={"audio": 1000, "video": 32, "text": 128}, outputs=7
 )
 COUNTS = {
     "mcsan": {"tv": 1_617_472, "ta": 1_423_067, "va": 2_053_172, "tva": 3_091_292},

@@ -639,7 +639,7 @@ def test_the_pages_settings_of_others_tables_are_those_tested_here():
 
 def test_the_page_names_every_column_and_ending():
     page = (ROOT / PAGE).read_text()
-    for name in (*metadata.TARGETS, *metadata.TIMES, metadata.TRANSCRIPTION, *corpus.NAMES, "fold", "part"):
+    for name in (*corpus.DIMENSIONS, *metadata.TIMES, metadata.TRANSCRIPTION, *corpus.NAMES, "fold", "part"):
         assert f"`{name}`" in page
     for ending in manifest.ARRAYS + manifest.SOUND + manifest.VIDEO:
         assert f"`{ending}`" in page

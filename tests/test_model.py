@@ -25,7 +25,7 @@ RUNS, BATCH, CLASSES = 2, 3, 17
 FEATURES = {"text": 13, "video": 11, "audio": 5}
 LONGEST = {"text": 29, "video": 23, "audio": 19}
 MODALITIES = {"text": {}, "video": {"positions": 2 / 23}, "audio": {"positions": 7 / 19}}
-SHAPE = model.Shape(features=FEATURES, longest=LONGEST, classes=CLASSES)
+SHAPE = model.Shape(features=FEATURES, longest=LONGEST, outputs=CLASSES)
 INPUTS = list(product(("frames", "tokens"), (None, 0.6), (0.0, 0.3)))
 """Kind, positions and dropout of a modality: all that there are."""
 
@@ -51,6 +51,7 @@ def planned(fusion: str, modalities: dict[str, dict], *, hidden: int = 93, paddi
     defaults = CONFIG.settings(fusion)
     settings = {"heads": 3, "attention_dropout": 0.0} | settings
     return Plan(
+        task="classes",
         modalities=[Modality(name=name, **own) for name, own in modalities.items()],
         fusion=Fusion(name=fusion, settings=defaults | {name: settings[name] for name in settings if name in defaults}),
         model=Sizes(hidden=hidden, classifier=37, padding=padding),
@@ -200,7 +201,7 @@ def test_inputs_of_all_kinds_are_read_as_by_plain_torch(chosen, many, padding, m
     shape = model.Shape(
         features=dict(zip(names, (5, 83, 7, 67, 11, 71, 13, 73), strict=False)),  # both orders of the linear maps
         longest=dict(zip(names, (19, 17, 23, 29, 31, 37, 41, 43), strict=False)),
-        classes=CLASSES,
+        outputs=CLASSES,
     )
     modalities = {
         name: {"positions": positions, "dropout": dropout}
@@ -217,6 +218,7 @@ def test_inputs_of_all_kinds_are_read_as_by_plain_torch(chosen, many, padding, m
     batches = data.Batches(
         features,
         names,
+        features.label,
         size=BATCH,
         padding_is_data=padding == "attend",
         dtype=torch.float64,
@@ -248,7 +250,7 @@ def test_parameter_counts_at_the_papers_sizes(fusion, parameters):
     shape = model.Shape(
         features={"audio": 120, "video": 2048, "text": 300},
         longest={"audio": 1000, "video": 32, "text": 128},
-        classes=7,
+        outputs=7,
     )
     modalities = {name: own.model_dump(exclude={"letter", "features"}) for name, own in CONFIG.modalities.items()}
     plan = planned(fusion, modalities, heads=6)

@@ -141,6 +141,24 @@ BAD = {
         {"split__scheme": "leave_speaker_out", "split__group": "dialogue"},
         "split: group must be null where the scheme is leave_speaker_out, not random, but is dialogue",
     ),
+    "task": ({"task": "emotions"}, "task: .*'classes' or 'dimensions', but is 'emotions'"),
+    "task of the published arrays": (
+        {"task": "dimensions", "corpus__source": "published_folds", "corpus__root": "x"},
+        "task must be classes for corpus.source published_folds, but is dimensions, which only synthetic, manifest, ",
+    ),
+    "metric of the other task": (
+        {"task": "dimensions", "compare__metrics": ["ccc", "accuracy"]},
+        "compare.metrics must be auto or of ccc where task is dimensions, but one is accuracy",
+    ),
+    "selection of the other task": (
+        {"train__protocol__select": "ccc"},
+        "train.protocol.select must be auto or accuracy, balanced_accuracy or loss where task is classes, but is ccc",
+    ),
+    "reference of the other task": (
+        {"task": "dimensions", "references": ["majority_tva"]},
+        "references must be late_… or prior_… where task is dimensions, but one is majority_tva",
+    ),
+    "scale": ({"corpus__scale": [5.0, 1.0]}, "corpus.scale: must be the lowest and the highest value, but is"),
     "select": ({"train__protocol__select": "f1"}, "train.protocol.select: .*'balanced_accuracy'.*, but is 'f1'"),
     "split seed": ({"split__seed": 2**32}, "split.seed: .* less than or equal to 4294967295, but is 4294967296"),
     "size": ({"model__hidden": 10**30}, "model.hidden: .* less than or equal to 65536, but is 10{30}$"),
@@ -194,7 +212,7 @@ def test_a_bad_value_is_named_with_its_rule(name, tmp_path):
         load(changed(COMMITTED, changes), tmp_path)
 
 
-SECTIONS = ("variants", "seeds", "modalities", "corpus", "split", "headline", "compare", "confusion")
+SECTIONS = ("variants", "seeds", "modalities", "corpus", "split", "headline", "confusion")
 
 
 def without(document: dict, key: str) -> dict:

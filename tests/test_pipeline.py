@@ -58,7 +58,7 @@ def test_everything_is_written(repository):
     own = scores[scores["variant"] == "self_tva"]["accuracy"]
     assert headline["accuracy"]["mean"] == pytest.approx(own.mean())
     assert headline["accuracy"]["std"] == pytest.approx(own.std())
-    for name in ("recall.png", "differences.png", "runs.png", "confusion/tva.png", "confusion/tva_fold1.png"):
+    for name in ("confusion/recall.png", "differences.png", "runs.png", "confusion/tva.png", "confusion/tva_fold1.png"):
         assert (repository.folder / "plots" / name).read_bytes().startswith(b"\x89PNG")
     tested = pd.read_parquet(repository.folder / "runs/cross_tva/seed1/predictions.parquet")
     folds = pd.read_csv(repository.folder / "data/folds.csv")
@@ -76,7 +76,7 @@ def test_from_nothing_the_same_bytes_come_out(repository):
     # Not split: its folds are the corpus's own, a file that DVC has again by then.
     prepared = {"plan", "corpus", "features@text", "features@video", "features@audio"}
     scored = {"references", "aggregate", "ttest", "confusion", "gates", "tuning", "evaluate", "attention", "headline"}
-    assert set(again) == prepared | {"train@self_tva-1", "train@cross_tva-1"} | scored | {"cost"}
+    assert set(again) == prepared | {"train@self_tva-1", "train@cross_tva-1"} | scored | {"cost", "report"}
     assert repository.ok("git", "status", "--porcelain") == ""
 
 

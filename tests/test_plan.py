@@ -53,7 +53,7 @@ def train(plan_file):
 def write(folder, features, rows, run):
     from stages.train import outputs
     folds = [{"fold": 1, "part": part, "utterance_id": f"u{i}"} for part, own in rows.items() for i in own]
-    assert outputs.write(folder, features, pandas.DataFrame(folds), {1: run.record(weights=True)}) == 1
+    assert outputs.write(folder, features, pandas.DataFrame(folds), {1: run.record(weights=True)}, "classes") == 1
 
 assert imported() == []
 for plan_file in map(Path, sys.argv[1:]):

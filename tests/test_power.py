@@ -19,7 +19,7 @@ PAIR = ("self_tv", "cross_tv")
 
 
 def page(study: Components = STUDY, points: tuple[float, ...] = (2.0,), **changes) -> str:
-    settings = SETTINGS | {"metric_label": "UWA (accuracy)"} | changes
+    settings = SETTINGS | {"metric": "accuracy"} | changes
     return power.page({PAIR: study}, points=list(points), **settings)
 
 
@@ -216,7 +216,7 @@ def test_what_cannot_be_told_apart_is_refused(name):
 
 def test_pairs_may_be_repeated_and_points_are_above_0():
     options = power.arguments(["--pair", "a", "b", "--pair", "c", "d", "--points", "1", "2.5"])
-    assert (options.pair, options.points, options.metric) == ([["a", "b"], ["c", "d"]], [1, 2.5], "accuracy")
+    assert (options.pair, options.points, options.metric) == ([["a", "b"], ["c", "d"]], [1, 2.5], None)
     assert power.arguments([]).pair is None
     for wrong in ("0", "-1", "nan", "101"):
         with pytest.raises(UserError, match=f"must be above 0 and at most 100, but is {wrong}"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stages.common import corpus, features, params, plan, predictions
+from stages.common import corpus, features, params, plan, predictions, task
 from stages.common.errors import UserError
 from stages.common.records import RunId
 from stages.evaluate import changes
@@ -35,7 +35,7 @@ def known() -> features.Features:
 
 def answered(seed: int, fold: int):
     """The test part's predictions of a run, by utterance."""
-    own = predictions.read(VARIANT, seed, corpus.read_meta().classes)
+    own = predictions.read(VARIANT, seed, task.classes(corpus.read_meta().classes))
     return own[own["fold"] == fold].set_index("utterance_id").filter(like="probability_")
 
 

@@ -221,7 +221,13 @@ def test_frames_beyond_their_length_are_read_where_padding_is_and_nowhere_else(t
     np.testing.assert_allclose(scaler[1], own.std(axis=0), rtol=1e-5)
     for attends, lengths in ((True, audio.lengths), (False, audio.valid)):
         batches = data.Batches(
-            prepared, ["audio"], size=70, padding_is_data=attends, dtype=torch.float32, device=torch.device("cpu")
+            prepared,
+            ["audio"],
+            prepared.label,
+            size=70,
+            padding_is_data=attends,
+            dtype=torch.float32,
+            device=torch.device("cpu"),
         )
         values, found = batches([rows], [{"audio": scaler}]).sequences["audio"]
         assert found[0, :70].tolist() == lengths.tolist()

@@ -60,7 +60,7 @@ def check_outputs(study: Study, name: str) -> pd.DataFrame:
     assert scores["fold"].tolist() == sorted(set(folds["fold"]))
     for table in ("table1.md", "table2.md"):
         assert name in (study.folder / "metrics" / table).read_text()
-    assert (study.folder / "plots/recall.png").read_bytes().startswith(b"\x89PNG")
+    assert (study.folder / "plots/confusion/recall.png").read_bytes().startswith(b"\x89PNG")
     assert (study.folder / "metrics/headline.json").exists()
     study.ok("git", "add", "-A")
     study.ok("git", "commit", "-qm", "study")

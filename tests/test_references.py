@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from stages.aggregate import __main__ as aggregate
-from stages.common import corpus, costs, predictions, scores, variants
+from stages.common import corpus, costs, predictions, scores, task, variants
 from stages.common.errors import UserError
 from stages.common.features import Features
-from stages.common.metrics import METRICS
+from stages.common.metrics import METRICS as ALL
 from stages.confusion import __main__ as confusion
 from stages.references import __main__ as references
 from stages.references import models
@@ -23,6 +23,7 @@ from stages.ttest import bootstrap, comparisons, power
 from stages.ttest import study as ttest_study
 from tests.conftest import make_up
 
+METRICS = {name: own for name, own in ALL.items() if own.task == "classes"}
 CLASSES = ["angry", "sad", "neutral"]
 NAMES = [f"probability_{name}" for name in CLASSES]
 SEEDS = [1, 2]
@@ -63,7 +64,7 @@ def study(made_up, tmp_path, monkeypatch) -> Path:
 
 
 def read(name: str, seed: int, part: str = "test") -> pd.DataFrame:
-    return predictions.read(name, seed, CLASSES, part)
+    return predictions.read(name, seed, task.classes(CLASSES), part)
 
 
 def put(name: str, seed: int, part: str, rows: list[list[float]]) -> None:
@@ -159,10 +160,10 @@ def test_the_answers_of_chance_have_the_confidence_with_which_they_were_drawn(la
         label=np.resize(features.label[:100], 6100),
         sequences={},
     )
-    own = scores.scores(models.prior(features, folds, "test", 3), features.meta.classes)
+    own = scores.scores(models.prior(features, folds, "test", 3), task.classes(features.meta.classes))
     assert own["accuracy"] == pytest.approx(0.38, abs=0.03)  # .5² + .2² + .3²
     assert own["calibration_error"] < 0.06  # with the highest probability, .5, it would be .12
-    most = scores.scores(models.majority(features, folds, "test"), features.meta.classes)
+    most = scores.scores(models.majority(features, folds, "test"), task.classes(features.meta.classes))
     assert most["accuracy"] == 0.5
     assert most["balanced_accuracy"] == pytest.approx(1 / 3)
     entropy = -sum(p * np.log(p) for p in (0.5, 0.2, 0.3))

@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from stages.aggregate import __main__ as aggregate
 from stages.aggregate import optimism, papers_tables
-from stages.common import corpus, features, predictions, scores, tables, variants
+from stages.common import corpus, features, predictions, scores, tables, task, variants
 from stages.common.metrics import PAPERS
 from stages.confusion import __main__ as confusion
 from stages.headline import __main__ as headline
@@ -20,6 +20,7 @@ from stages.ttest import __main__ as ttest
 from tests.conftest import make_up
 
 CLASSES = ["a", "b", "c"]
+TASK = task.classes(CLASSES)
 
 
 def made(actual: str, predicted: str) -> pd.DataFrame:
@@ -28,7 +29,7 @@ def made(actual: str, predicted: str) -> pd.DataFrame:
 
 def test_scores_by_hand():
     # a: 2 of 3, b: 1 of 2, c: 0 of 1. Precisions: a 2/3, b 1/2, c 0/1.
-    result = scores.scores(made("aaabbc", "aabbca"), CLASSES)
+    result = scores.scores(made("aaabbc", "aabbca"), TASK)
     assert result["accuracy"] == pytest.approx(3 / 6)
     assert result["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert result["macro_f1"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
@@ -36,7 +37,7 @@ def test_scores_by_hand():
 
 
 def test_a_class_that_is_not_tested_has_no_recall():
-    result = scores.scores(made("aab", "acb"), CLASSES)
+    result = scores.scores(made("aab", "acb"), TASK)
     assert result["balanced_accuracy"] == pytest.approx((1 / 2 + 1) / 2)
     assert np.isnan(result["recall_c"])
 
@@ -51,7 +52,7 @@ def test_a_class_that_is_not_tested_has_no_recall():
 def test_scores_are_scikit_learns(drawn):
     classes, pairs = drawn
     table = pd.DataFrame(pairs, columns=["actual", "predicted"])
-    result = scores.scores(table, classes)
+    result = scores.scores(table, task.classes(classes))
     assert result["accuracy"] == metrics.accuracy_score(table["actual"], table["predicted"])
     for name in ("macro", "weighted"):
         f1 = metrics.f1_score(table["actual"], table["predicted"], average=name, zero_division=0)
@@ -63,7 +64,7 @@ def test_scores_are_scikit_learns(drawn):
 
 def test_one_row_a_run():
     rows = pd.concat([made("ab", "ab").assign(variant="v", fold=fold, seed=seed) for seed in (3, 1) for fold in (1, 2)])
-    runs = scores.run_scores(rows, CLASSES)
+    runs = scores.run_scores(rows, TASK)
     assert runs[["variant", "fold", "seed"]].values.tolist() == [["v", 1, 3], ["v", 2, 3], ["v", 1, 1], ["v", 2, 1]]
     assert (runs["accuracy"] == 1).all()
 
@@ -77,10 +78,11 @@ def test_predictions_are_read_back(tmp_path, monkeypatch):
         meta=corpus.Meta(corpus="made up", classes=CLASSES, modalities=["text"]),
         utterance_id=np.array(["y", "other", "x"]),
         label=np.array([2, 0, 1]),
+        values=np.empty((3, 0), np.float32),
         sequences={},
     )
     predictions.write(folder, predictions.table(made_up, 2, np.array([2, 0]), probabilities))
-    read = predictions.read("self_t", 5, CLASSES)
+    read = predictions.read("self_t", 5, TASK)
     assert read[["variant", "seed", "fold", "utterance_id", "actual", "predicted"]].values.tolist() == [
         ["self_t", 5, 2, "x", "b", "b"],
         ["self_t", 5, 2, "y", "c", "a"],

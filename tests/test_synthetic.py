@@ -8,7 +8,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import NearestCentroid
 
 from stages.common import corpus as corpora
-from stages.common import features, params, predictions, scores
+from stages.common import features, params, predictions, scores, task
 from stages.common.records import RunId
 from stages.corpus import synthetic
 from stages.corpus.iemocap import CLASS_COUNTS
@@ -85,8 +85,8 @@ def balanced_accuracies(folder, variant, **changes) -> np.ndarray:
     rows = {fold: features.fold_rows(corpus, folds, fold) for fold in range(1, 6)}
     values = []
     for run_id, run in protocol.train(plan, [RunId(1, fold) for fold in rows], rows, corpus, at_once=5):
-        table = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.probabilities)
-        values.append(scores.scores(table, corpus.meta.classes)["balanced_accuracy"])
+        table = predictions.table(corpus, run_id.fold, rows[run_id.fold]["test"], run.outputs)
+        values.append(scores.scores(table, task.classes(corpus.meta.classes))["balanced_accuracy"])
     return np.array(values)
 
 

@@ -31,7 +31,7 @@ from stages.common.plan import Modality, Plan
 from stages.common.records import Record, RunId
 from stages.plan.__main__ import make
 from stages.train import __main__ as stage
-from stages.train import data, model, plain, protocol
+from stages.train import data, model, objective, plain, protocol
 from stages.train.device import deterministic
 from stages.train.engine.work import Draws, data_digest
 from stages.train.optimiser import Plateau
@@ -77,7 +77,13 @@ def batches_of(
 ) -> data.Batches:
     """Batches, by default as a model that attends to padding reads them."""
     return data.Batches(
-        corpus, modalities, size=size, padding_is_data=padding_is_data, dtype=torch.float64, device=torch.device("cpu")
+        corpus,
+        modalities,
+        corpus.label,
+        size=size,
+        padding_is_data=padding_is_data,
+        dtype=torch.float64,
+        device=torch.device("cpu"),
     )
 
 
@@ -132,9 +138,11 @@ def test_the_bytes_do_not_depend_on_what_is_trained_beside(workers, together, tr
     trained.set(train__workers=2, train__together="auto")
 
 
-@pytest.mark.parametrize("variant", params.load().variants)
+@pytest.mark.parametrize(
+    ("variant", "task"), [*((name, "classes") for name in params.load().variants), ("cross_tva", "dimensions")]
+)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_a_run_is_the_same_whatever_is_beside_it(variant, precision, trained):
+def test_a_run_is_the_same_whatever_is_beside_it(variant, task, precision, trained):
     """Sizes that are odd, and batches that are not full."""
     corpus, folds = read(trained)
     rows = {
@@ -144,6 +152,7 @@ def test_a_run_is_the_same_whatever_is_beside_it(variant, precision, trained):
     plan = changed_plan(
         trained,
         variant,
+        task=task,
         model__hidden=5,
         model__heads=2,
         model__classifier=7,
@@ -155,8 +164,8 @@ def test_a_run_is_the_same_whatever_is_beside_it(variant, precision, trained):
     alone, beside = (dict(protocol.train(plan, run_ids, rows, corpus, at_once=n)) for n in (1, 4))
     for run in run_ids:
         assert alone[run].epochs == beside[run].epochs
-        np.testing.assert_array_equal(alone[run].probabilities, beside[run].probabilities)
-        np.testing.assert_array_equal(alone[run].dev_probabilities, beside[run].dev_probabilities)
+        np.testing.assert_array_equal(alone[run].outputs, beside[run].outputs)
+        np.testing.assert_array_equal(alone[run].dev_outputs, beside[run].dev_outputs)
         for name, weight in alone[run].weights.items():
             assert torch.equal(weight, beside[run].weights[name]), name
 
@@ -203,15 +212,20 @@ def test_two_processes_do_not_train_the_same_seed(trained):
     ) in {str(process.pid) for process in both}
 
 
-@pytest.mark.parametrize("variant", ["cross_tva", "self_tva_nosp", "crossself_tva"])
-def test_in_float64_a_training_is_plain_torchs(variant, trained):
+@pytest.mark.parametrize(
+    ("variant", "task"),
+    [*((name, "classes") for name in ("cross_tva", "self_tva_nosp", "crossself_tva")), ("cross_tva", "dimensions")],
+)
+def test_in_float64_a_training_is_plain_torchs(variant, task, trained):
     """torch's own layers, Adam and schedule, one run and batch at a time; without dropout, whose draws differ."""
     corpus, folds = read(trained)
     rows = features.fold_rows(corpus, folds, 2)
-    rows["train"] = rows["train"][:41]  # so batches of 13, 13, 13 and 2
+    # Batches of 13, 13, 13 and 2; of dimensions the last is of one utterance, which has no CCC.
+    rows["train"] = rows["train"][: 41 if task == "classes" else 40]
     plan = changed_plan(
         trained,
         variant,
+        task=task,
         modalities__text__dropout=0.0,
         modalities__video__standardise=True,
         model__hidden=5,
@@ -226,11 +240,11 @@ def test_in_float64_a_training_is_plain_torchs(variant, trained):
     run_id = RunId(3, 2)
     ((_, run),) = protocol.train(plan, [run_id], {2: rows}, corpus)
     with deterministic(torch.device("cpu")):  # by one thread, as the project does
-        epochs, probabilities, dev_probabilities, weights = train_plainly(plan, run_id, rows, corpus)
+        epochs, outputs, dev_outputs, weights = train_plainly(plan, run_id, rows, corpus)
     for actual, expected in zip(run.epochs, epochs, strict=True):
-        assert vars(actual) == pytest.approx(expected, rel=1e-12)
-    np.testing.assert_allclose(run.probabilities, probabilities, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(run.dev_probabilities, dev_probabilities, rtol=0, atol=1e-12)
+        assert actual.row() == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(run.outputs, outputs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(run.dev_outputs, dev_outputs, rtol=0, atol=1e-12)
     assert run.weights.keys() == weights.keys()
     for name, weight in run.weights.items():
         torch.testing.assert_close(weight, weights[name].view_as(weight), rtol=0, atol=1e-11, msg=name)
@@ -239,38 +253,59 @@ def test_in_float64_a_training_is_plain_torchs(variant, trained):
 def train_plainly(
     plan: Plan, run_id: RunId, rows: dict[str, np.ndarray], corpus: features.Features
 ) -> tuple[list[dict], np.ndarray, np.ndarray, dict[str, torch.Tensor]]:
-    """One run's epochs, test and development probabilities and weights of its best epoch."""
+    """One run's epochs, test and development outputs and weights of its best epoch."""
+    of_classes = plan.task == "classes"
+    size, select = (len(corpus.meta.classes), "accuracy") if of_classes else (3, "ccc")
     weights, order, _ = (int(seed) for seed in np.random.SeedSequence(list(run_id)).generate_state(3))
     torch.manual_seed(weights)
-    network, limits = plain.Model(plan, protocol.shape(corpus)).double(), plan.protocol
+    network, limits = plain.Model(plan, protocol.shape(corpus, size)).double(), plan.protocol
     optimiser = torch.optim.Adam(network.parameters(), lr=limits.learning_rate)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.1, patience=limits.lr_patience)
-    inputs_of, shuffle, epochs, best = dense(corpus, rows["train"]), np.random.default_rng(order), [], network
+    inputs_of, shuffle, epochs, best = (
+        dense(corpus, rows["train"], plan.task),
+        np.random.default_rng(order),
+        [],
+        network,
+    )
     for number in range(1, limits.max_epochs + 1):
         rate, losses, shuffled = optimiser.param_groups[0]["lr"], [], shuffle.permutation(rows["train"])
         for start in range(0, len(shuffled), limits.batch_size):
             inputs, labels = inputs_of(shuffled[start : start + limits.batch_size])
             optimiser.zero_grad()
-            loss = F.cross_entropy(network(inputs), labels)
+            outputs = network(inputs)
+            alone = len(labels) == 1 and not of_classes
+            loss = outputs.sum() * 0 if alone else plain_scores(outputs, labels)["loss"]
             loss.backward()
             optimiser.step()
-            losses += [loss.item()] * len(labels)
+            losses += [] if alone else [loss.item()] * len(labels)
         with torch.no_grad():
             inputs, labels = inputs_of(rows["dev"])
-            logits = network(inputs)
-        dev_loss, accuracy = F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).double().mean().item()
-        schedule.step(dev_loss)
-        if all(accuracy > epoch["dev_accuracy"] for epoch in epochs):
+            dev = {f"dev_{name}": float(value) for name, value in plain_scores(network(inputs), labels).items()}
+        schedule.step(dev["dev_loss"])
+        if all(dev[f"dev_{select}"] > epoch[f"dev_{select}"] for epoch in epochs):
             best = copy.deepcopy(network)
-        recalls = recall_score(labels, logits.argmax(1), labels=np.unique(labels), average="macro", zero_division=0)
-        values = (number, np.mean(losses), dev_loss, accuracy, recalls, rate)
-        epochs.append(dict(zip([field.name for field in dataclasses.fields(Epoch)], values, strict=True)))
+        epochs.append({"epoch": number, "train_loss": np.mean(losses)} | dev | {"learning_rate": rate})
     with torch.no_grad():
-        probabilities = [best(inputs_of(rows[part])[0]).softmax(1).numpy() for part in ("test", "dev")]
-    return epochs, *probabilities, best.state_dict()
+        outputs = [best(inputs_of(rows[part])[0]) for part in ("test", "dev")]
+    return epochs, *((own.softmax(1) if of_classes else own).numpy() for own in outputs), best.state_dict()
 
 
-def dense(corpus: features.Features, train: np.ndarray) -> Callable[[np.ndarray], tuple[dict, torch.Tensor]]:
+def plain_scores(outputs: torch.Tensor, actual: torch.Tensor) -> dict[str, torch.Tensor | float]:
+    """loss and scores of some utterances: of labels [N], or of values [N, K]."""
+    if actual.ndim == 1:
+        found = outputs.argmax(1)
+        recalls = recall_score(actual, found, labels=np.unique(actual), average="macro", zero_division=0)
+        accuracy = (found == actual).double().mean()
+        return {"loss": F.cross_entropy(outputs, actual), "accuracy": accuracy, "balanced_accuracy": recalls}
+    x, y = actual, outputs
+    covariance = ((x - x.mean(0)) * (y - y.mean(0))).mean(0)
+    ccc = 2 * covariance / (x.var(0, correction=0) + y.var(0, correction=0) + (x.mean(0) - y.mean(0)) ** 2 + 1e-8)
+    return {"loss": (1 - ccc).mean(), "ccc": ccc.mean()}
+
+
+def dense(
+    corpus: features.Features, train: np.ndarray, task: str = "classes"
+) -> Callable[[np.ndarray], tuple[dict, torch.Tensor]]:
     """A function from rows of the corpus to labels and padded inputs, frames standardised by the training ones."""
     moments = {}
     for name in ("audio", "video"):
@@ -287,7 +322,8 @@ def dense(corpus: features.Features, train: np.ndarray) -> Callable[[np.ndarray]
             name: (torch.tensor(np.stack([utterance(name, row) for row in rows])), torch.tensor(own.lengths[rows]))
             for name, own in corpus.sequences.items()
         }
-        return sequences, torch.tensor(corpus.label[rows])
+        actual = corpus.label if task == "classes" else corpus.values.astype(np.float64)
+        return sequences, torch.tensor(actual[rows])
 
     return inputs
 
@@ -326,7 +362,7 @@ def test_mixed_precision_is_near_float32_and_not_it(trained):
         ((_, run),) = protocol.train(plan, [RunId(1, 1)], rows, corpus)
         runs.append(run)
     single, mixed = runs
-    assert mixed.probabilities.dtype == np.float32
+    assert mixed.outputs.dtype == np.float32
     assert mixed.epochs[0].train_loss == pytest.approx(single.epochs[0].train_loss, rel=0.02)
     assert mixed.epochs[0].train_loss != single.epochs[0].train_loss
 
@@ -394,8 +430,8 @@ def test_the_best_epoch_is_the_first_with_the_best_value_selected_by(select, bes
         select=select,
     )
     for epoch, (accuracy, balanced, loss) in enumerate(values, start=1):
-        own = {"dev_accuracy": accuracy, "dev_balanced_accuracy": balanced, "dev_loss": loss}
-        run.note(Epoch(epoch=epoch, train_loss=1.0, learning_rate=0.001, **own), torch.tensor([float(epoch)]))
+        dev = {"accuracy": accuracy, "balanced_accuracy": balanced, "loss": loss}
+        run.note(Epoch(epoch=epoch, train_loss=1.0, learning_rate=0.001, dev=dev), torch.tensor([float(epoch)]))
     assert (run.best_epoch, run.best.item()) == (best, best)
     assert run.progress(patience=7, max_epochs=99).last_epoch == best + 7
 
@@ -407,12 +443,12 @@ def test_stopping_and_the_predictions_follow_what_is_selected_by(trained):
         plan = changed_plan(trained, "self_ta", train__protocol__select=select, train__protocol__patience=5)
         chosen[select] = []
         for (_, fold), run in protocol.train(plan, [RunId(1, fold) for fold in rows], rows, corpus, at_once=5):
-            values = [getattr(epoch, f"dev_{select}") for epoch in run.epochs]
+            values = [epoch.dev[select] for epoch in run.epochs]
             best = int(np.argmin(values) if select == "loss" else np.argmax(values))
             assert len(run.epochs) == best + 1 + 5
             labels = corpus.label[rows[fold]["dev"]]
-            assert (run.dev_probabilities.argmax(1) == labels).mean() == run.epochs[best].dev_accuracy
-            loss = -np.log(run.dev_probabilities[np.arange(len(labels)), labels]).mean()
+            assert (run.dev_outputs.argmax(1) == labels).mean() == run.epochs[best].dev["accuracy"]
+            loss = -np.log(run.dev_outputs[np.arange(len(labels)), labels]).mean()
             assert loss == pytest.approx(run.epochs[best].dev_loss, rel=1e-5)
             chosen[select].append((fold, best))
     assert len({tuple(sorted(own)) for own in chosen.values()}) == 3  # else this would show nothing
@@ -420,7 +456,7 @@ def test_stopping_and_the_predictions_follow_what_is_selected_by(trained):
 
 def test_mean_recall_leaves_out_classes_that_are_not_there():
     labels = np.array([0, 0, 0, 3, 3, 1])  # 2 of 3, 1 of 2, 0 of 1; none of class 2
-    assert protocol.mean_recall(labels, np.array([1, 1, 0, 1, 0, 0], bool)) == pytest.approx((2 / 3 + 1 / 2) / 3)
+    assert objective.mean_recall(labels, np.array([1, 1, 0, 1, 0, 0], bool)) == pytest.approx((2 / 3 + 1 / 2) / 3)
 
 
 def test_the_best_epochs_weights_were_tested(trained):
@@ -430,7 +466,7 @@ def test_the_best_epochs_weights_were_tested(trained):
     plan = changed_plan(trained, "cross_tva")
     for fold in (1, 4):
         rows = features.fold_rows(corpus, folds, fold)
-        network = model.build(plan, protocol.shape(corpus))
+        network = model.build(plan, protocol.shape(corpus, len(corpus.meta.classes)))
         network.load_state_dict(load_file(run / f"fold{fold}.safetensors"))
         network.double()
         stack = Stack(network)
@@ -439,7 +475,7 @@ def test_the_best_epochs_weights_were_tested(trained):
 
         def predict(rows, network=network, scaler=scaler):
             batch = batches_of(corpus, NAMES, size=len(rows))([rows], [{"audio": scaler}])
-            return network(batch.sequences)[0, : len(rows)].detach(), batch.labels[0, : len(rows)]
+            return network(batch.sequences)[0, : len(rows)].detach(), batch.targets[0, : len(rows)]
 
         logits, labels = predict(rows["dev"])
         best = curves[curves["fold"] == fold].sort_values("dev_accuracy", ascending=False, kind="stable").iloc[0]
@@ -512,7 +548,7 @@ def test_batches_pad_with_zeros_and_words_with_the_padding_tokens_vector(trained
     assert text.shape == (2, longest["text"], 16, corpus.sequences["text"].dimensions)
     assert batch.real.tolist() == [[1.0] * 3 + [0.0] * 13, [1.0] + [0.0] * 15]
     for run, run_rows in enumerate(rows):
-        assert batch.labels[run, : len(run_rows)].tolist() == corpus.label[run_rows].tolist()
+        assert batch.targets[run, : len(run_rows)].tolist() == corpus.label[run_rows].tolist()
         for name, lengths in (("audio", audio_lengths), ("text", text_lengths)):
             own = corpus.sequences[name].lengths[run_rows].tolist()
             assert lengths[run].tolist() == own + [0] * (16 - len(own))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from stages.common import scores
+from stages.common import scores, task
+from stages.common.metrics import METRICS
 from stages.common.params import Compare
 from stages.ttest import analysis, bootstrap, comparisons, design, drawing, report, student
 from stages.ttest.answers import Answers, arrange
@@ -23,12 +24,16 @@ from stages.ttest.verdict import Verdict, amount, decide
 
 SETTINGS = Compare(pairs="auto", margin=0.01, alpha=0.05)
 CLASSES = ["x", "y", "z"]
+TASK = task.classes(CLASSES)
+SCORES = [name for name, metric in METRICS.items() if metric.task == "classes"]
 NOBODY = pd.Series(dtype=int)
 
 
 def statistics(a: np.ndarray, b: np.ndarray, settings: Compare = SETTINGS, test_to_train: float = 0.2) -> dict:
     """The statistics of a score that is no sum."""
-    return comparisons.tests(a, b, None, settings, Design(test_to_train=test_to_train, units=NOBODY), "macro_f1")
+    return comparisons.tests(
+        a, b, None, settings, Design(test_to_train=test_to_train, units=NOBODY), "macro_f1", with_excess=False
+    )
 
 
 def cdf_of_three_degrees(t: float) -> float:
@@ -282,7 +287,7 @@ def dialogues(predictions: pd.DataFrame) -> Design:
 def compared(
     predictions: pd.DataFrame, pairs: list[tuple[str, str]], shape: Design | None = None, settings: Compare = SETTINGS
 ) -> analysis.Analysis:
-    return analysis.analyse(arrange(predictions, CLASSES), pairs, settings, shape or dialogues(predictions), "made up")
+    return analysis.analyse(arrange(predictions, TASK), pairs, settings, shape or dialogues(predictions), "made up")
 
 
 def page(found: analysis.Analysis, table: pd.DataFrame | None = None) -> str:
@@ -324,7 +329,7 @@ def test_swapping_models_mirrors_the_verdicts(found):
 
 def scored(predictions: pd.DataFrame, name: str, score: str) -> np.ndarray:
     """[folds, seeds], from scoring each run's rows."""
-    runs = scores.run_scores(predictions[predictions["variant"] == name], CLASSES)
+    runs = scores.run_scores(predictions[predictions["variant"] == name], TASK)
     return runs.pivot(index="fold", columns="seed", values=score).dropna(how="all").to_numpy()
 
 
@@ -363,7 +368,7 @@ def test_each_column_is_that_of_the_runs_scores():
 def test_utterances_are_centred_by_class_where_classes_count_alike(score, by_class):
     predictions = made({"self_tv": 0.3, "cross_tv": 0.0}, 4, 3, seed=5)
     first = predictions.groupby(["variant", "utterance_id"])["predicted"].transform("first")
-    answers = arrange(predictions.assign(predicted=first), CLASSES)  # all seeds alike: only utterances vary
+    answers = arrange(predictions.assign(predicted=first), TASK)  # all seeds alike: only utterances vary
     unit = np.arange(len(answers.actual)) // 7
     found = comparisons.Differences(answers, score, unit).components("self_tv", "cross_tv")
     own = answers.actual == 1 if score == "recall_y" else np.ones(len(unit), bool)
@@ -380,8 +385,7 @@ def test_utterances_are_centred_by_class_where_classes_count_alike(score, by_cla
 
 def test_which_test_the_verdict_follows():
     predictions = made({"self_tv": 0.2, "cross_tv": 0.0}, 4, 3)
-    every = [*comparisons.METRICS]
-    settings = Compare(pairs="auto", metrics=every)
+    settings = Compare(pairs="auto", metrics=SCORES)
     table = compared(predictions, PAIRS[:1], settings=settings).pairs.set_index("score")
     resampled = table.index[table["test"] == comparisons.RESAMPLED]
     assert set(resampled) == {"weighted_f1", "macro_f1", "calibration_error"}
@@ -417,7 +421,7 @@ def test_the_lower_the_better():
 
 def test_bootstrap_intervals_are_quantiles_of_the_draws_of_a_minus_b():
     predictions = made({"self_tv": 0.2, "cross_tv": 0.0}, 4, 3)
-    answers, shape = arrange(predictions, CLASSES), dialogues(predictions)
+    answers, shape = arrange(predictions, TASK), dialogues(predictions)
     drawn = bootstrap.draws(answers, shape.numbers(answers.utterance_id), ["accuracy"])["accuracy"]
     settings = Compare(pairs="auto", metrics=["accuracy"], alpha=0.1)
     row = compared(predictions, PAIRS[:1], settings=settings).pairs.iloc[0]
@@ -549,7 +553,7 @@ def test_equivalence_in_words():
 @pytest.mark.filterwarnings("error")
 def test_small_studies_are_reported_and_drawn(folds, seeds, pairs, tmp_path):
     predictions = made({"self_tv": 0.1, "cross_tv": 0.1}, folds, seeds)
-    settings = Compare(pairs="auto", metrics=[*comparisons.METRICS])
+    settings = Compare(pairs="auto", metrics=SCORES)
     found = compared(predictions, PAIRS[:1] if pairs else [], settings=settings)
     table = found.pairs
     assert folds > 1 or set(table["verdict"]) <= {Verdict()}
@@ -636,8 +640,8 @@ def test_a_draw_is_the_mean_score_of_the_drawn_rows(monkeypatch):
     predictions = made({"self_tv": 0.3, "cross_tv": 0.0}, 3, 2)
     predictions = predictions[(predictions["fold"] != 2) | (predictions["actual"] != "z")]  # z is not tested there
     unit_of = dialogues(predictions).units
-    answers: Answers = arrange(predictions, CLASSES)
-    metrics = [*comparisons.METRICS]
+    answers: Answers = arrange(predictions, TASK)
+    metrics = SCORES
     draws = bootstrap.draws(answers, unit_of.loc[answers.utterance_id].to_numpy(), metrics)
     rng = np.random.default_rng(bootstrap.SEED)
     of_units = rng.multinomial(5, [0.2] * 5, size=7)
@@ -645,7 +649,7 @@ def test_a_draw_is_the_mean_score_of_the_drawn_rows(monkeypatch):
     for draw in range(7):
         times = of_units[draw][unit_of.loc[predictions["utterance_id"]]]
         rows = predictions.loc[predictions.index.repeat(times)]
-        runs = scores.run_scores(rows, CLASSES).set_index(["variant", "fold", "seed"]).sort_index()
+        runs = scores.run_scores(rows, TASK).set_index(["variant", "fold", "seed"]).sort_index()
         for metric, table in draws.items():
             if metric == "calibration_error":
                 continue  # bins cut between copies of a row

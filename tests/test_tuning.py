@@ -114,7 +114,9 @@ def test_a_tuned_plan_depends_on_what_chooses_but_no_draws_training_does():
     assert "stages.train.choice" in tuned.output_code
     for plan, drawn in zip(tuned.plans(), own.drawn(), strict=True):
         alone = plan_stage.make("self_t", drawn)
-        assert plan.model_dump(exclude={"output_code"}) == alone.model_dump(exclude={"output_code"})
+        differing = {"output_code", "may_diverge"}
+        assert (plan.may_diverge, alone.may_diverge) == (True, False)
+        assert plan.model_dump(exclude=differing) == alone.model_dump(exclude=differing)
 
 
 BAD = {
@@ -334,7 +336,7 @@ def trained(seed: int | None) -> list[choice.Results]:
     for plan in plans:
         ((_, run),) = protocol.train(plan, [RunId(1, 1)], rows, dataclasses.replace(data, label=label))
         record = run.record(weights=False)
-        right = record.arrays["probabilities/test"].argmax(axis=1) == label[tested]
+        right = record.arrays["outputs/test"].argmax(axis=1) == label[tested]
         results.append({1: Record(values=record.values | {"test": right.mean()}, arrays=record.arrays)})
     return results
 
@@ -349,6 +351,25 @@ def test_a_leak_of_the_test_part_is_caught(tuned, monkeypatch):
     assert len({choice.choose(results, "accuracy")[1] for results in found}) == 1
     monkeypatch.setattr(choice, "development", lambda result, select: result.values["test"])
     assert len({choice.choose(results, "accuracy")[1] for results in found}) > 1
+
+
+def test_a_draw_that_diverges_is_a_bad_one_and_an_error_only_alone(tuned, monkeypatch, capsys):
+    """Without tuning the same rate stops the study."""
+    diverging = {"tune": {"draws": 7, "ranges": {RATE: [0.01, 1e30]}}}
+    assert "2 folds of 2 different draws" in train(tuned, monkeypatch, capsys, **diverging)
+    table = pd.read_csv("runs/self_t/seed1/tuning.csv")
+    bad = table[RATE] > 1
+    assert bad.any()
+    assert not table[bad]["chosen"].any()
+    assert set(table[bad]["epochs"]) == {0}
+    assert set(table[bad]["development"]) == {0}
+    assert table[~bad]["epochs"].min() > 0
+    drawn = predictions.read_table(Path("runs/self_t/seed1/draws.parquet"))
+    assert np.isfinite(drawn.filter(like="probability_")).all(axis=None)
+    with pytest.raises(UserError, match="fold 1: a draw must have an epoch with a finite loss, but of 7 none has"):
+        train(tuned, monkeypatch, capsys, tune={"draws": 7, "ranges": {RATE: [1e30, 1e31]}})
+    with pytest.raises(UserError, match="the loss must be finite"):
+        train(tuned, monkeypatch, capsys, tune={"draws": 0}, train__protocol__learning_rate=1e30)
 
 
 @pytest.fixture

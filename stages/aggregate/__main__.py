@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages.aggregate import optimism, papers_tables
-from stages.common import cli, corpus, costs, files, params, predictions, scores, tuning
+from stages.common import cli, corpus, costs, files, params, predictions, scores, task, tuning
 
 METRICS_FOLDER = Path("metrics")
 
@@ -11,9 +11,10 @@ METRICS_FOLDER = Path("metrics")
 def main() -> None:
     """Score every run of the study, then summarise them as the paper does."""
     config, meta = params.load(), corpus.read_meta()
-    study = config.models, config.seeds, meta.classes
+    aim = task.of(config.task, meta)
+    study = config.models, config.seeds, aim
     test, dev = (predictions.read_study(*study, part=part) for part in ("test", "dev"))
-    runs, developed = scores.run_scores(test, meta.classes, dev), scores.run_scores(dev, meta.classes, dev)
+    runs, developed = scores.run_scores(test, aim, dev), scores.run_scores(dev, aim, dev)
     runs = tuning.with_parameters(costs.with_costs(runs))
     files.write_csv(scores.FILE, runs)
     published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None

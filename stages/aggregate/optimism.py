@@ -8,7 +8,7 @@ from stages.common import tables, variants
 from stages.common.metrics import METRICS
 
 KEYS = ["variant", "fold", "seed"]
-CHOSEN_BY = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "loss": "loss"}
+CHOSEN_BY = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "loss": "loss", "ccc": "CCC"}
 """`train.protocol.select` → in words."""
 
 

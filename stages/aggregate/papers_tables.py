@@ -11,6 +11,8 @@ from stages.common.metrics import METRICS, PAPERS
 COSTS = ["parameters", "epochs"]
 """Columns of the runs' scores that say what a run cost."""
 
+NAMES = "WA and UWA are the paper's names, the reverse of most of the field's. "
+
 TITLES = {1: "Scores by modality and model", 2: "Scores of the variants on all modalities"}
 
 
@@ -88,11 +90,11 @@ def as_markdown(table: pd.DataFrame, number: int, corpus: str) -> str:
             | {METRICS[row.metric].label: _cell(row) for row in own.itertuples()}
             | {"Parameters": f"{first['parameters']:,.0f}", "Epochs": tables.number(first["epochs"])}
         )
-    counts = sorted(table["n"].unique())
+    counts, papers = sorted(table["n"].unique()), set(table["metric"]) & set(PAPERS)
     note = (
         f"Corpus: {corpus}. Mean ± standard deviation (ddof 1) over {', '.join(map(str, counts))} runs (folds × "
-        "seeds). **Bold**: the best mean of those compared. WA and UWA are the paper's names, the reverse of "
-        "most of the field's. Parameters: without word vectors; epochs: mean of a run, to the one that ended it "
+        f"seeds). **Bold**: the best mean of those compared. {NAMES if papers else ''}Parameters: without word "
+        "vectors; epochs: mean of a run, to the one that ended it "
         "(seconds: `metrics/cost.md`, which differs from machine to machine)."
     )
     if "paper_mean" in table and table["paper_mean"].notna().any():

@@ -13,7 +13,7 @@ import pandas as pd
 
 from stages.attention import chosen
 from stages.attention.chosen import Chosen
-from stages.common import cli, corpus, features, figures, files, params, predictions, variants
+from stages.common import cli, corpus, features, figures, files, params, predictions, task, variants
 from stages.common.tables import fraction
 
 FOLDER = Path("plots/attention")
@@ -73,7 +73,7 @@ def _write_tables(folder: Path, index: list[tuple], padding: pd.DataFrame, corpu
 def _wanted(config: params.Params, drawn: list[str], classes: list[str]) -> dict[str, str]:
     """Utterance → why it is drawn."""
     if config.report.utterances == "auto":
-        return chosen.extremes(predictions.read_study(drawn, config.seeds, classes), classes)
+        return chosen.extremes(predictions.read_study(drawn, config.seeds, task.classes(classes)), classes)
     return dict.fromkeys(config.report.utterances, "named in params.yaml")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.attention.axes import Axis, axes
 from stages.attention.chosen import Chosen
 from stages.attention.weights import Attention, attend
-from stages.common import corpus, features, predictions, tuning
+from stages.common import corpus, features, predictions, task, tuning
 from stages.common.features import Features
 from stages.common.records import RunId
 from stages.evaluate.run import check_same, plans_by_fold
@@ -73,7 +73,7 @@ def find(variant: str, seed: int, chosen: list[Chosen]) -> Found:
     own, folds = tuning.read(variant), corpus.read_folds()
     plans = plans_by_fold(own, variant, seed, corpus.numbers(folds))
     data = features.read(own.names)
-    answered = predictions.read(variant, seed, data.meta.classes)
+    answered = predictions.read(variant, seed, task.classes(data.meta.classes))
     attends, rows, shown = False, [], []
     for fold, plan in plans.items():
         weights = weights_path(variant, RunId(seed, fold))
@@ -99,7 +99,8 @@ def _of_test_part(run: TrainedRun, answered: pd.DataFrame, weights: Path) -> lis
                 held = _held(run.features, attention.source)[rows]
                 each = zip(*padding_shares(attention, torch.from_numpy(held)), strict=True)
                 shares += [(attention.target, attention.source, *pair) for pair in each]
-    check_same(np.concatenate(logits), answered, weights)
+    probabilities = softmax(np.concatenate(logits), axis=1).astype(np.float32)
+    check_same(predictions.table(run.features, 0, run.rows["test"], probabilities), answered, weights)
     if not attends:
         return None
     table = pd.DataFrame(shares, columns=["target", "source", "share", "uniform"])

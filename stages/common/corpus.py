@@ -1,16 +1,18 @@
 """`data/corpus/` and `data/folds.csv`, as the later stages read them: who said what when, and which part is for what.
 
 `utterances.csv` has a row an utterance: utterance_id, speaker, session, dialogue, label (empty where unknown), then
-columns of the corpus's own. `folds.csv` is there only if the corpus brings folds. `meta.json` says the rest (`Meta`).
+columns of the corpus's own, among them its dimensions. `folds.csv` is there only if the corpus brings folds.
+`meta.json` says the rest (`Meta`).
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages.common.arrays import is_integer
@@ -19,6 +21,8 @@ from stages.common.errors import UserError, restorable, short
 FOLDER = Path("data/corpus")
 FOLDS = Path("data/folds.csv")
 PARTS = ("train", "dev", "test")
+DIMENSIONS = ("valence", "activation", "dominance")
+"""What a corpus may know as numbers."""
 NAMES = ("utterance_id", "speaker", "session", "dialogue", "label")
 
 
@@ -32,6 +36,8 @@ class Meta:
     """Class names in the order of their labels."""
     modalities: list[str]
     """Names of the modalities that the corpus has."""
+    dimensions: dict[str, list[float]] = field(default_factory=dict)
+    """Of `DIMENSIONS`, those that the corpus knows the values of → the lowest and the highest value of their scale."""
 
     def check(self) -> None:
         """Raise a UserError that names the rule and the value if a field breaks one."""
@@ -45,6 +51,11 @@ class Meta:
             raise UserError(
                 f"modalities must be different names of lower-case letters, digits and _, "
                 f"but are {short(self.modalities)}"
+            )
+        if not isinstance(self.dimensions, dict) or not all(map(_is_scale, self.dimensions.items())):
+            raise UserError(
+                f"dimensions must be {', '.join(DIMENSIONS)}, each with the lowest and the highest value of its scale, "
+                f"but are {short(self.dimensions)}"
             )
 
 
@@ -76,10 +87,36 @@ def read_utterances(folder: Path = FOLDER) -> pd.DataFrame:
         return table
 
 
+def values(utterances: pd.DataFrame, meta: Meta) -> np.ndarray:
+    """[utterances, dimensions]: each between -1, the lowest of its scale, and 1, the highest; NaN where unknown.
+
+    Raises
+    ------
+    UserError
+        If a column is missing or holds something else than numbers.
+    """
+    found = np.full((len(utterances), len(meta.dimensions)), np.nan, np.float32)
+    for k, (name, (low, high)) in enumerate(meta.dimensions.items()):
+        if name not in utterances:
+            raise UserError(f"{FOLDER / 'utterances.csv'} must have the column {name}: run dvc repro")
+        own = pd.to_numeric(utterances[name].replace("", np.nan), errors="coerce").to_numpy(np.float64)
+        if not np.isfinite(own[(utterances[name] != "").to_numpy()]).all():
+            raise UserError(f"{FOLDER / 'utterances.csv'}: {name} must be a number or empty: run dvc repro")
+        found[:, k] = (own - (low + high) / 2) / ((high - low) / 2)
+    return found
+
+
+def on_scale(values: np.ndarray, scale: Sequence[float]) -> np.ndarray:
+    """Values between -1 and 1 as they are on a dimension's scale, its lowest and its highest value."""
+    low, high = scale
+    return (low + high) / 2 + (high - low) / 2 * values
+
+
 def labels_digest(folder: Path = FOLDER) -> str:
-    """SHA-256 of the classes and of every utterance's name and label: of what a training reads of a corpus."""
-    table = read_utterances(folder)[["utterance_id", "label"]]
-    content = [read_meta(folder).classes, table.to_dict("list")]
+    """SHA-256 of what a training reads of a corpus: classes and scales, every utterance's name, label and values."""
+    meta = read_meta(folder)
+    table = read_utterances(folder)[["utterance_id", "label", *meta.dimensions]]
+    content = [meta.classes, meta.dimensions, table.to_dict("list")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -139,6 +176,13 @@ def check_folds(folds: pd.DataFrame, known: Collection[str] | None = None) -> No
 def numbers(folds: pd.DataFrame) -> list[int]:
     """The folds' numbers, in order."""
     return sorted(int(fold) for fold in folds["fold"].unique())
+
+
+def _is_scale(entry: tuple[object, object]) -> bool:
+    """Whether a dimension and its scale are so."""
+    name, scale = entry
+    numbers = isinstance(scale, list) and len(scale) == 2 and all(isinstance(value, int | float) for value in scale)
+    return name in DIMENSIONS and numbers and scale[0] < scale[1]
 
 
 def _distinct(names: object, holds: Callable[[str], object]) -> bool:

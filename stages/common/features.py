@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +109,8 @@ class Features:
     """[utterances]: index into `meta.classes`."""
     sequences: dict[str, Ragged]
     """Modality → its sequences."""
+    values: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    """[utterances, dimensions of `meta`]: between -1, the lowest of a dimension's scale, and 1; NaN where unknown."""
 
 
 def names_digest(utterance_ids: Iterable[str]) -> str:
@@ -155,6 +157,7 @@ def read(modalities: Collection[str], folder: Path = FOLDER, corpus_folder: Path
         meta=meta,
         utterance_id=utterances["utterance_id"].to_numpy(str),
         label=label.to_numpy(np.int64),
+        values=corpus.values(utterances, meta),
         sequences={name: _read_sequences(folder, name, digest, len(utterances)) for name in modalities},
     )
 

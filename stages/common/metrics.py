@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from stages.common.plan import TaskKind
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -17,6 +19,8 @@ class Metric:
     needs_probabilities: bool = False
     unit: str = "points"
     """Of a hundredth of it."""
+    task: TaskKind = "classes"
+    """Of what predictions it is a score."""
 
 
 METRICS = {
@@ -31,13 +35,23 @@ METRICS = {
     "calibration_error": Metric(
         label="Calibration error", is_sum=False, lower_is_better=True, needs_probabilities=True
     ),
+    "ccc": Metric(label="CCC", is_sum=False, unit="0.01", task="dimensions"),
 }
-"""Beside them each class has a recall, a sum over its utterances."""
+"""Beside them each class has a recall, a sum over its utterances; each dimension a CCC, whose mean is `ccc`."""
 
 PAPERS = ("balanced_accuracy", "accuracy")
 """The paper's two, in its order."""
 
 
+DEFAULTS: dict[TaskKind, tuple[str, ...]] = {"classes": PAPERS, "dimensions": ("ccc",)}
+"""Task → what `compare.metrics: auto` means."""
+
+
 def recall(label: str) -> str:
     """The name of a class's recall."""
     return f"recall_{label}"
+
+
+def concordance(dimension: str) -> str:
+    """The name of a dimension's CCC."""
+    return f"ccc_{dimension}"

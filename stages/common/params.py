@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from stages.common import draws, extractors, fusion_settings, plan, variants, yaml_file
 from stages.common.errors import UserError, short
-from stages.common.metrics import METRICS, PAPERS
+from stages.common.metrics import DEFAULTS, METRICS, PAPERS
 from stages.common.plan import Count, Protocol, Section, Size
 
 PATH = Path("params.yaml")
@@ -23,6 +23,13 @@ MOST_MODALITIES = 8
 
 RELEASES = ("iemocap", "ravdess", "crema_d", "meld")
 """Sources that are corpora as they are released: media and labels."""
+
+
+RATED = ("synthetic", "manifest", "iemocap")
+"""Sources that may know values of dimensions."""
+
+SELECTED: dict[plan.TaskKind, plan.Select] = {"classes": "accuracy", "dimensions": "ccc"}
+"""Task → what `train.protocol.select: auto` means."""
 
 
 class Audio(Section):
@@ -78,6 +85,8 @@ class Corpus(Section):
     source: Literal["synthetic", "published_folds", "manifest", "iemocap", "ravdess", "crema_d", "meld"] = "synthetic"
     root: str | None = None
     """Folder of a corpus on disk; of a manifest also the manifest itself."""
+    scale: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [1.0, 5.0])
+    """The lowest and the highest value of its dimensions: valence, activation, dominance."""
     classes: Literal["seven", "four"] | list[str] | None = None
     """Names of the classes, in the order of labels 0, 1, … where these are numbers; null: what the corpus says. Of
     IEMOCAP also seven, the paper's and what null means, or four, with happy and excited as one."""
@@ -108,6 +117,13 @@ class Corpus(Section):
         if isinstance(names, list) and (len(names) < 2 or len(set(names)) < len(names) or not all(map(_plain, names))):
             raise ValueError("must be at least two different names of printable characters")
         return names
+
+    @field_validator("scale")
+    @classmethod
+    def _rises(cls, scale: list[float]) -> list[float]:
+        if not scale[0] < scale[1]:
+            raise ValueError(f"must be the lowest and the highest value, but is {short(scale)}")
+        return scale
 
     @field_validator("root")
     @classmethod
@@ -270,7 +286,8 @@ class Compare(Section):
     pairs: Literal["auto"] | list[Annotated[list[str], Field(min_length=2, max_length=2)]] = "auto"
     """The family of comparisons, [a, b] each; auto: those that stages/common/variants.py names."""
     metrics: Annotated[list[str], Field(min_length=1, default_factory=lambda: list(PAPERS))]
-    """The scores that are compared, of `METRICS` in `metrics.py`; each is a family of its own."""
+    """The scores that are compared, of `METRICS` in `metrics.py`; each is a family of its own. auto: `DEFAULTS` of the
+    task."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Differences smaller than this are of no interest: .01 is one point, or .01 nat."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -325,6 +342,8 @@ class Report(Section):
 class Params(Section):
     """All of `params.yaml`; defaults are the paper's values."""
 
+    task: plan.TaskKind = "classes"
+    """What models predict: a class, or the values of the dimensions that the corpus knows."""
     variants: Annotated[list[str], Field(min_length=1, max_length=1000)]
     references: Annotated[list[str], Field(default_factory=list, max_length=1000)]
     """Models that are compared with them but not trained: late_…, majority_… and prior_… (`stages/references`)."""
@@ -339,10 +358,48 @@ class Params(Section):
     train: Train = Train()
     tune: draws.Tune = draws.Tune()
     headline: Headline
-    compare: Compare
+    compare: Compare = Compare()
     confusion: Confusion
     evaluate: Evaluate = Evaluate()
     report: Report = Report()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_task(cls, document: object) -> object:
+        """What is `auto`, or not there, means another thing for each task."""
+        task = document.get("task", "classes") if isinstance(document, dict) else None
+        if task not in DEFAULTS:
+            return document
+        meant = {"compare.metrics": list(DEFAULTS[task]), "train.protocol.select": SELECTED[task]}
+        for key, value in meant.items():
+            document = _with_default(document, key.split("."), value)
+        return document
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> "Params":
+        for name in self.compare.metrics:
+            if METRICS[name].task != self.task:
+                own = [metric for metric in METRICS if METRICS[metric].task == self.task]
+                raise ValueError(
+                    f"compare.metrics must be auto or of {', '.join(own)} where task is {self.task}, but one is {name}"
+                )
+        select = self.train.protocol.select
+        if (select == "ccc") != (self.task == "dimensions"):
+            fitting = "ccc" if self.task == "dimensions" else "accuracy, balanced_accuracy or loss"
+            raise ValueError(
+                f"train.protocol.select must be auto or {fitting} where task is {self.task}, but is {select}"
+            )
+        untold = [name for name in self.references if self.task == "dimensions" and name.startswith("majority")]
+        if untold:
+            raise ValueError(f"references must be late_… or prior_… where task is dimensions, but one is {untold[0]}")
+        if self.task == "dimensions" and self.report.attention:
+            raise ValueError("report.attention must be false where task is dimensions, but is true")
+        if self.task == "dimensions" and self.corpus.source not in RATED:
+            raise ValueError(
+                f"task must be classes for corpus.source {self.corpus.source}, but is {self.task}, which only "
+                f"{', '.join(RATED)} have"
+            )
+        return self
 
     @field_validator("modalities")
     @classmethod
@@ -571,6 +628,15 @@ def with_values(document: dict, values: dict[str, object]) -> dict:
                 )
         section[last] = copy.deepcopy(value)
     return document
+
+
+def _with_default(document: dict, key: list[str], value: object) -> dict:
+    """The document with a key set where it is `auto` or not there, unless a section is no mapping."""
+    name, *rest = key
+    own = document.get(name, {} if rest else "auto")
+    if rest:
+        return document | {name: _with_default(own, rest, value)} if isinstance(own, dict) else document
+    return document | {name: value} if own == "auto" else document
 
 
 def load(path: Path = PATH) -> Params:

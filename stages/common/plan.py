@@ -15,7 +15,9 @@ Size = Annotated[int, Field(ge=1, le=2**16)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Select = Literal["accuracy", "balanced_accuracy", "loss"]
+TaskKind = Literal["classes", "dimensions"]
+"""What models predict (`task.py`)."""
+Select = Literal["accuracy", "balanced_accuracy", "loss", "ccc"]
 """A value of the development part by which epochs are compared."""
 
 
@@ -82,6 +84,8 @@ class Protocol(Section):
 class Plan(Section):
     """What a variant's trainings depend on."""
 
+    task: TaskKind
+
     modalities: list[Modality]
     """In the order of their letters in the variant's name."""
     fusion: Fusion
@@ -90,6 +94,8 @@ class Plan(Section):
     precision: Literal["float32", "float64", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
     save_weights: bool
+    may_diverge: bool = False
+    """Whether a run whose loss is not finite only ends there, as a draw's does; else that is an error."""
     training_code: dict[str, str]
     """Module → hash, of all that a training runs."""
     output_code: dict[str, str]

@@ -17,6 +17,8 @@ from pyarrow import parquet
 from stages.common import corpus
 from stages.common.errors import UserError
 from stages.common.features import Features
+from stages.common.plan import TaskKind
+from stages.common.task import Task
 
 RUNS, REFERENCES = Path("runs"), Path("references")
 UNTRAINED = ("late", "majority", "prior")
@@ -24,8 +26,8 @@ UNTRAINED = ("late", "majority", "prior")
 new fusion or another label changes no code that writes the outputs of trained variants."""
 FILES = {"test": "predictions.parquet", "dev": "dev.parquet"}
 """Part of the folds → the file of its predictions."""
-COLUMNS = ["fold", "utterance_id", "actual", "predicted"]
-"""A file's columns, but for a probability of each class."""
+COLUMNS = ["fold", "utterance_id"]
+"""A file's first columns; then those of the task (`task.py`)."""
 CHECKSUM = b"sha256"
 """The checksum's name in the file's metadata."""
 
@@ -37,12 +39,30 @@ def folder(variant: str, seed: int) -> Path:
 
 
 def table(
+    features: Features, fold: int, rows: np.ndarray, outputs: np.ndarray, kind: TaskKind = "classes"
+) -> pd.DataFrame:
+    """One fold's predictions for the utterances `rows`, from a model's outputs.
+
+    `outputs`: probabilities [rows, classes], or values [rows, dimensions] between -1 and 1 on the corpus's scale.
+    """
+    return of_classes(features, fold, rows, outputs) if kind == "classes" else values(features, fold, rows, outputs)
+
+
+def values(features: Features, fold: int, rows: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
+    """One fold's predictions of dimensions, which are written on the corpus's scale."""
+    columns: dict[str, object] = {"fold": fold, "utterance_id": features.utterance_id[rows]}
+    for name, own in {"actual": features.values[rows], "predicted": predicted}.items():
+        for k, (dimension, scale) in enumerate(features.meta.dimensions.items()):
+            columns[f"{name}_{dimension}"] = corpus.on_scale(own[:, k], scale)
+    return pd.DataFrame(columns)
+
+
+def of_classes(
     features: Features, fold: int, rows: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray | None = None
 ) -> pd.DataFrame:
-    """One fold's predictions for the utterances `rows`, from probabilities [rows, classes].
+    """One fold's predictions of classes, from probabilities [rows, classes].
 
-    Columns: fold, utterance_id, actual, predicted and a probability for each class. `predicted`: [rows] numbers of
-    classes; None: the first of the most probable ones.
+    `predicted`: [rows] numbers of classes; None: the first of the most probable ones.
     """
     classes = features.meta.classes
     predicted = probabilities.argmax(axis=1) if predicted is None else predicted
@@ -78,7 +98,7 @@ def checksum(content: pyarrow.Table) -> bytes:
     return digest.hexdigest().encode()
 
 
-def read(variant: str, seed: int, classes: list[str], part: str = "test") -> pd.DataFrame:
+def read(variant: str, seed: int, task: Task, part: str = "test") -> pd.DataFrame:
     """All folds' predictions of one variant and seed, with columns variant and seed before the others.
 
     `part`: test or dev, that of the folds whose utterances are predicted.
@@ -86,19 +106,19 @@ def read(variant: str, seed: int, classes: list[str], part: str = "test") -> pd.
     Raises
     ------
     UserError
-        If the file is missing, its content is not what was written, or not of `classes`.
+        If the file is missing, its content is not what was written, or not of the task.
     """
     path = folder(variant, seed) / FILES[part]
     predictions = read_table(path)
-    columns = [*COLUMNS, *(f"probability_{name}" for name in classes)]
+    columns = [*COLUMNS, *task.columns]
     if list(predictions) != columns:
         raise UserError(
-            f"{path} must have the columns {', '.join(columns)}, for the classes of {corpus.FOLDER / 'meta.json'}, "
+            f"{path} must have the columns {', '.join(columns)}, for the {task.kind} of {corpus.FOLDER / 'meta.json'}, "
             f"but has {', '.join(predictions)}: run dvc repro"
         )
-    unknown = {*predictions["actual"], *predictions["predicted"]} - {*classes}
+    unknown = {*predictions["actual"], *predictions["predicted"]} - {*task.names} if task.kind == "classes" else ()
     if unknown:
-        raise UserError(f"{path}: classes must be {', '.join(classes)}, but {min(unknown)} is none: run dvc repro")
+        raise UserError(f"{path}: classes must be {', '.join(task.names)}, but {min(unknown)} is none: run dvc repro")
     predictions.insert(0, "variant", variant)
     predictions.insert(1, "seed", seed)
     return predictions
@@ -129,7 +149,7 @@ def read_table(path: Path) -> pd.DataFrame:
     return content.to_pandas()
 
 
-def read_study(variants: list[str], seeds: list[int], classes: list[str], part: str = "test") -> pd.DataFrame:
+def read_study(variants: list[str], seeds: list[int], task: Task, part: str = "test") -> pd.DataFrame:
     """The predictions of all seeds of some models, whatever else lies beside them; all are of the same utterances.
 
     `part`: test or dev, as for `read`.
@@ -140,14 +160,14 @@ def read_study(variants: list[str], seeds: list[int], classes: list[str], part: 
         As `read`, and if two of the files are not of the same folds.
     """
     keys = [(variant, seed) for variant in variants for seed in seeds]
-    tables = [read(*key, classes, part) for key in keys]
+    tables = [read(*key, task, part) for key in keys]
     for key, table in zip(keys, tables, strict=True):
-        predicted, expected = (some[["fold", "utterance_id", "actual"]] for some in (table, tables[0]))
+        predicted, expected = (some[[*COLUMNS, *task.actual]] for some in (table, tables[0]))
         if not predicted.equals(expected):
             differ = {*predicted.itertuples(index=False, name=None)} ^ {*expected.itertuples(index=False, name=None)}
             path, first = (folder(*own) / FILES[part] for own in (key, keys[0]))
             raise UserError(
-                f"{path} must be of the same folds, utterances and classes as {first}, but they differ in "
+                f"{path} must be of the same folds, utterances and {task.kind} as {first}, but they differ in "
                 f"{min(differ, default='their order')}: run dvc repro"
             )
     return pd.concat(tables, ignore_index=True)

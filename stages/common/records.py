@@ -16,8 +16,9 @@ from stages.common import files
 WEIGHTS = "weights/"
 """Before the names of weights among the arrays of a result."""
 
-PROBABILITIES = "probabilities/"
-"""Before the parts, dev and test, whose probabilities are among the arrays of a result."""
+OUTPUTS = "outputs/"
+"""Before the parts, dev and test, whose predictions are among the arrays of a result: probabilities of classes, or
+values of dimensions."""
 
 SHARES = "shares/"
 """Before the names of what a fusion's gate lets through among the arrays of a result."""

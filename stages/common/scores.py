@@ -13,10 +13,13 @@ from scipy import optimize, special
 
 from stages.common import metrics
 from stages.common.errors import UserError
+from stages.common.task import Task
 
 FILE = Path("metrics/scores.csv")
 BINS = 15
 """Of the calibration error, with the same number of utterances in each."""
+SMALLEST_VARIANCE = 1e-8
+"""Added to the denominator of the CCC, which is then 0, not undefined, of values that are all the same."""
 SMALLEST = float(np.finfo(np.float32).eps)
 """A probability below counts as this in the negative log-likelihood, as in scikit-learn's for float32."""
 
@@ -69,6 +72,77 @@ def values(score: str, actual: np.ndarray, predicted: np.ndarray, probabilities:
     return (predicted == actual).astype(np.float64)
 
 
+def concordance(actual: np.ndarray, predicted: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
+    """The concordance correlation coefficient (Lin, Biometrics 1989) of values [..., N] with predicted ones [..., N]:
+
+        CCC = 2 s_xy / (s_x² + s_y² + (x̄ - ȳ)² + 1e-8),      moments over N.
+
+    `times` [..., N]: how often each utterance counts; None: once. NaN where none counts.
+    """
+    actual, predicted = np.asarray(actual, np.float64), np.asarray(predicted, np.float64)
+    weights = np.ones(actual.shape[-1:]) if times is None else np.asarray(times, np.float64)
+    with np.errstate(invalid="ignore"):
+        weights = weights / weights.sum(axis=-1, keepdims=True)
+    mean_x, mean_y = ((weights * values).sum(-1) for values in (actual, predicted))
+    x, y = actual - mean_x[..., None], predicted - mean_y[..., None]
+    variances = (weights * x**2).sum(-1) + (weights * y**2).sum(-1)
+    return concordance_from_moments((weights * x * y).sum(-1), variances, mean_x - mean_y)
+
+
+def concordance_from_moments(covariance: np.ndarray, variances: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """The CCC from s_xy, s_x² + s_y² and x̄ - ȳ, arrays of one shape."""
+    return 2 * covariance / (variances + gap**2 + SMALLEST_VARIANCE)
+
+
+def concordance_influence(actual: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The influence (Hampel, JASA 1974) of each utterance on the CCC of values [..., N] with predicted ones: [..., N].
+
+    It is the derivative of the CCC by the share of the utterance, while all others' shares shrink alike. Over the
+    utterances it sums to 0. With x and y centred,
+
+        influence = (2 (x y - s_xy) - CCC (x² - s_x² + y² - s_y² + 2 (x̄ - ȳ) (x - y))) / (the CCC's denominator).
+    """
+    x, y, gap = _centred(actual, predicted)
+    product, squares = x * y, x**2 + y**2
+    covariance, variances = (values.mean(-1, keepdims=True) for values in (product, squares))
+    ccc = concordance_from_moments(covariance, variances, gap)
+    change = 2 * (product - covariance) - ccc * (squares - variances + 2 * gap * (x - y))
+    return change / (variances + gap**2 + SMALLEST_VARIANCE)
+
+
+def concordance_values(actual: np.ndarray, predicted: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """What each utterance adds to the CCC of values [..., N] with predicted ones [..., N]: [..., N], whose mean is the
+    CCC.
+
+    `unit` [N]: numbers of what varies independently, such as dialogues. What the values of a unit of n_g utterances are
+    above the CCC sums to (N - n_g) (CCC - CCC without the unit), the pseudo-value of Tukey's (1958) jackknife, but for
+    a constant that makes the mean right. Within a unit, values differ as the `concordance_influence` of its utterances.
+    """
+    x, y, gap = _centred(actual, predicted)
+    unit, size = np.unique(unit, return_inverse=True, return_counts=True)[1:]
+    order, starts, left = np.argsort(unit, kind="stable"), size.cumsum() - size, len(unit) - size
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values[..., order], starts, axis=-1)  # (..., units)
+
+    def without(values: np.ndarray) -> np.ndarray:
+        return (values.sum(-1, keepdims=True) - sums(values)) / np.maximum(left, 1)  # means over the others
+
+    mean_x, mean_y = without(x), without(y)
+    variances = without(x**2) - mean_x**2 + without(y**2) - mean_y**2
+    others = concordance_from_moments(without(x * y) - mean_x * mean_y, variances, gap + mean_x - mean_y)
+    ccc, influence = concordance(actual, predicted)[..., None], concordance_influence(actual, predicted)
+    more = ((left * (ccc - others) - sums(influence)) / size)[..., unit]
+    return ccc + influence + more - more.mean(-1, keepdims=True)
+
+
+def _centred(actual: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values [..., N] less their means, and the difference of the means [..., 1]."""
+    actual, predicted = np.asarray(actual, np.float64), np.asarray(predicted, np.float64)
+    mean_x, mean_y = (values.mean(-1, keepdims=True) for values in (actual, predicted))
+    return actual - mean_x, predicted - mean_y, mean_x - mean_y
+
+
 def temperature(probabilities: np.ndarray, actual: np.ndarray) -> float:
     """The temperature T whose softmax(log p / T) has the least negative log-likelihood (Guo et al., ICML 2017).
 
@@ -117,11 +191,21 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, times: np.ndarr
         return np.abs(sums).sum(axis=1) / total[:, 0]
 
 
-def scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | None = None) -> dict[str, float]:
-    """Every score of `METRICS` of one run, and each class's recall.
+def scores(predictions: pd.DataFrame, task: Task, dev: pd.DataFrame | None = None) -> dict[str, float]:
+    """Every score of `METRICS` of one run's predictions, and each class's recall or each dimension's CCC.
 
-    `predictions`, and `dev` of the development part, have the columns actual, predicted and a probability a class
-    (`probability_<class>`); without these, scores that need them are not there. The calibration error is that of
+    `dev`: predictions of the development part, by which probabilities are calibrated.
+    """
+    if task.kind == "dimensions":
+        own = concordance(predictions[task.actual].to_numpy().T, predictions[task.predicted].to_numpy().T)  # (K,)
+        return {"ccc": float(own.mean())} | dict(zip(task.details, own.tolist(), strict=True))
+    return _of_classes(predictions, task.names, dev)
+
+
+def _of_classes(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | None) -> dict[str, float]:
+    """The scores of classes.
+
+    Without columns of probabilities, scores that need them are not there. The calibration error is that of
     probabilities whose temperature was fitted on `dev`, if given. A class without an utterance has no recall (NaN) and
     does not enter the balanced accuracy; one that is neither there nor predicted does not enter macro F1.
     """
@@ -150,13 +234,13 @@ def _arrays(predictions: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, 
     return actual, predicted, predictions[names].to_numpy() if names[0] in predictions else None
 
 
-def run_scores(predictions: pd.DataFrame, classes: list[str], dev: pd.DataFrame | None = None) -> pd.DataFrame:
+def run_scores(predictions: pd.DataFrame, task: Task, dev: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row a run (variant, fold, seed) with its `scores`, in the order of the predictions."""
     keys = ["variant", "fold", "seed"]
     others = {} if dev is None else dict(iter(dev.groupby(keys, sort=False)))
     groups = predictions.groupby(keys, sort=False)
     return pd.DataFrame(
-        [dict(zip(keys, key, strict=True)) | scores(rows, classes, others.get(key)) for key, rows in groups]
+        [dict(zip(keys, key, strict=True)) | scores(rows, task, others.get(key)) for key, rows in groups]
     )
 
 

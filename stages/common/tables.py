@@ -22,7 +22,9 @@ def mean_std(mean: float, std: float) -> str:
 
 def fraction(value: float) -> str:
     """`.587`; 1 stays `1.000`."""
-    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:.3f}"
+    text = f"{value:.3f}"
+    text = "0.000" if text == "-0.000" else text
+    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text
 
 
 def number(value: float) -> str:

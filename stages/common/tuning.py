@@ -42,7 +42,7 @@ class Tuned(plan.Plan):
         """The plan of each draw; the one plan where nothing is tuned."""
         own = plan.Plan(**{name: getattr(self, name) for name in plan.Plan.model_fields})
         drawn = [{name: getattr(draw, name) for name in Draw.model_fields if name != "settings"} for draw in self.draws]
-        return [own.model_copy(update=sections) for sections in drawn] or [own]
+        return [own.model_copy(update=sections | {"may_diverge": True}) for sections in drawn] or [own]
 
     def as_json(self) -> str:
         """The file's text: byte for byte a plan's where nothing is tuned."""

@@ -9,15 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from stages.common import figures, variants
+from stages.common.tables import fraction
+from stages.common.task import Task
 
 COLOURS = colormaps["YlGnBu"].with_extremes(bad="0.85")
 """From light to dark for all kinds of colour vision, and in print; grey where there is nothing to take a share of."""
 
+DOT = "#0b4f79"
 LABELS = 8.5
 """Points of the names of classes beside confusion matrices."""
 
 CELLS = "cells: share of the actual class, number of predictions (each utterance once a seed); –: no test utterance"
-POINTS = "points: mean recall of the runs that test the class; lines: ± one standard deviation, even beyond 0 and 1"
+POINTS = {
+    "classes": "points: mean recall of runs that test the class; lines: ± one standard deviation, even beyond 0 and 1",
+    "dimensions": "points: mean CCC of the runs; lines: ± one standard deviation",
+}
+DOTS = "a dot: an utterance in the test part of a fold, once a seed; line: what would be right; CCC: mean of the runs"
 
 
 def confusion(matrices: dict[str, np.ndarray], classes: list[str], title: str) -> Figure:
@@ -54,11 +61,38 @@ def _matrix(axis: Axes, counts: np.ndarray, font: float) -> None:
         )
 
 
-def recalls(table: pd.DataFrame, classes: list[str], combinations: list[str], title: str) -> Figure:
-    """Recall by class: a panel one of the `combinations` of modalities, a row a class, a place in each row a fusion.
+def scatter(tables: dict[str, pd.DataFrame], found: pd.DataFrame, task: Task, title: str) -> Figure:
+    """Predicted against actual values: a row a dimension, a column a model.
 
-    `table` has the columns modalities, fusion, class, mean, std (NaN for one run) and runs (that test the class).
+    `tables`: a model's label → its predictions; `found`: the mean CCC, a row a label and a column a dimension.
     """
+    names = task.names
+    figure = Figure(figsize=(2.7 * len(tables) + 0.7, 2.6 * len(names) + 1.0), layout="constrained")
+    axes = figure.subplots(len(names), len(tables), sharex="row", sharey="row", squeeze=False)
+    for row, name, actual, predicted in zip(axes, names, task.actual, task.predicted, strict=True):
+        for axis, (label, own) in zip(row, tables.items(), strict=True):
+            strength = np.clip(150 / max(len(own), 1), 0.02, 0.5)
+            axis.scatter(own[actual], own[predicted], s=12, color=DOT, alpha=strength, linewidths=0, rasterized=True)
+            axis.axline((own[actual].mean(), own[actual].mean()), slope=1, color="0.35", linewidth=0.9)
+            axis.set_title(f"{label}: CCC {fraction(found.loc[label, name])}", size="medium")
+            axis.grid(color="0.9")
+            axis.set_axisbelow(True)
+            axis.tick_params(labelbottom=True)
+        row[0].set_ylabel(f"predicted {name}")
+        for axis in row:
+            axis.set_xlabel(f"actual {name}", size="small")
+    figure.suptitle(title)
+    figure.supxlabel(DOTS, size="small")
+    return figure
+
+
+def details(table: pd.DataFrame, task: Task, combinations: list[str], title: str) -> Figure:
+    """Recall by class, or CCC by dimension: a panel one of the `combinations` of modalities, a row a class or a
+    dimension, a place in each row a fusion.
+
+    `table` has the columns modalities, fusion, name, mean, std (NaN for one run) and runs (that have the score).
+    """
+    classes = task.names
     fusions = [name for name in variants.FUSIONS if name in set(table["fusion"])]
     beside = min(len(combinations), 4)
     below = -(-len(combinations) // beside)
@@ -74,7 +108,7 @@ def recalls(table: pd.DataFrame, classes: list[str], combinations: list[str], ti
     figure.legend(
         handles=figures.fusion_keys(fusions, markersize=5), loc="outside upper center", ncols=5, frameon=False
     )
-    figure.supxlabel(f"{POINTS}\n{title}", size="small")
+    figure.supxlabel(f"{POINTS[task.kind]}\n{title}", size="small")
     return figure
 
 
@@ -83,10 +117,10 @@ def _points(axis: Axes, table: pd.DataFrame, classes: list[str], fusions: list[s
     place = dict(zip(fusions, figures.places(len(fusions)), strict=True))
     for fusion, rows in table.groupby("fusion", sort=False):
         colour, marker = variants.look(fusion)
-        y = rows["class"].map(classes.index) + place[fusion]
+        y = rows["name"].map(classes.index) + place[fusion]
         axis.errorbar(
             rows["mean"], y, xerr=rows["std"], color=colour, fmt=marker, markersize=5, elinewidth=1.3, zorder=3
         )
-    tested = table.groupby("class")["runs"].sum()
+    tested = table.groupby("name")["runs"].sum()
     for name in tested.index[tested == 0]:
         axis.text(0.5, classes.index(name), "no test utterance", size="small", style="italic", ha="center", va="center")

@@ -24,7 +24,8 @@ class Contents:
     utterances: list[dict]
     """As `writer.write` takes them. Of files: `<medium>_file_name` (from the corpus's folder, empty where missing),
     `<medium>_start` and `<medium>_end` (seconds, empty: all of the file), `video_crop` (left or right half, or empty),
-    `transcription`; of targets: `valence`, `activation`, `dominance` (numbers, empty where unknown)."""
+    `transcription`; of dimensions: `valence`, `activation`, `dominance` (numbers, empty where
+    unknown)."""
     folds: pd.DataFrame | None = None
     """Those that the corpus brings (`corpus.check_folds`)."""
     problems: list[str] = field(default_factory=list)

@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from stages.common.corpus import Meta
+from stages.common.corpus import DIMENSIONS, Meta
 from stages.common.errors import UserError, short
 from stages.common.params import Corpus
 from stages.corpus import iemocap_folds, iemocap_media
 from stages.corpus.contents import Contents, class_of, find_root, ordered_classes
 from stages.corpus.iemocap_labels import DIALOGUE, LABELS, Utterance, read_labels
-from stages.corpus.metadata import TARGETS
 
 CLASS_COUNTS = {
     "angry": 1103,
@@ -68,7 +67,12 @@ def read(corpus: Corpus) -> Contents:
     modalities = iemocap_media.modalities(root / inner, sessions)
     columns, problems = iemocap_media.columns(root, inner, kept, modalities)
     return Contents(
-        meta=Meta(corpus=_name(meaning, classes, sessions), classes=classes, modalities=modalities),
+        meta=Meta(
+            corpus=_name(meaning, classes, sessions),
+            classes=classes,
+            modalities=modalities,
+            dimensions=dict.fromkeys(DIMENSIONS, corpus.scale),
+        ),
         utterances=[_row(own, meaning) | cells for own, cells in zip(kept, columns, strict=True)],
         folds=iemocap_folds.folds([own.name for own in kept]),
         problems=problems,
@@ -144,7 +148,7 @@ def _row(utterance: Utterance, meaning: dict[str, str | None]) -> dict[str, str 
         "session": f"Session{utterance.session}",
         "dialogue": utterance.dialogue,
         "label": meaning[utterance.label],
-    } | dict(zip(TARGETS, utterance.ratings, strict=True))
+    } | dict(zip(DIMENSIONS, utterance.ratings, strict=True))
 
 
 def _notes(

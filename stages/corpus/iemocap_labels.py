@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages.common.corpus import DIMENSIONS
 from stages.common.errors import UserError, short
 from stages.corpus.contents import unusable
-from stages.corpus.metadata import TARGETS
 
 LABELS = {
     "ang": 1103,
@@ -51,7 +51,7 @@ class Utterance:
     label: str
     """One of `LABELS`."""
     ratings: tuple[float | str, ...]
-    """As `TARGETS`: means over raters, "" where there is none."""
+    """As `DIMENSIONS`: means over raters, "" where there is none."""
 
     @property
     def session(self) -> int:
@@ -134,8 +134,8 @@ def _head(line: str, dialogue: str) -> Utterance:
 
 def _ratings(text: str) -> tuple[float | str, ...]:
     values = [value.strip() for value in text.split(",")]
-    if len(values) != len(TARGETS):  # which of them is missing cannot be known
-        return ("",) * len(TARGETS)
+    if len(values) != len(DIMENSIONS):  # which of them is missing cannot be known
+        return ("",) * len(DIMENSIONS)
     return tuple(float(value) if _RATING.fullmatch(value) else "" for value in values)
 
 

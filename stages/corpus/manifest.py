@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.common.corpus import NAMES, Meta
+from stages.common.corpus import DIMENSIONS, NAMES, Meta
 from stages.common.errors import UserError, short
 from stages.common.params import Corpus
 from stages.corpus import metadata
 from stages.corpus.contents import Contents
-from stages.corpus.metadata import FILE_COLUMN, TARGETS, TIMES, TRANSCRIPTION, Row, find
+from stages.corpus.metadata import FILE_COLUMN, TIMES, TRANSCRIPTION, Row, find
 
 ARRAYS = (".npy",)
 SOUND = (".wav", ".flac", ".mp3", ".ogg")
@@ -53,7 +53,12 @@ def read(corpus: Corpus) -> Contents:
     if TRANSCRIPTION in rows[0].cells and "text" not in modalities:
         modalities.append("text")
     return Contents(
-        meta=Meta(corpus="manifest", classes=classes, modalities=modalities),
+        meta=Meta(
+            corpus="manifest",
+            classes=classes,
+            modalities=modalities,
+            dimensions={name: corpus.scale for name in DIMENSIONS if name in rows[0].cells},
+        ),
         utterances=[_utterance(row, files, media) for row in utterances],
         folds=folds,
         problems=problems,
@@ -87,7 +92,7 @@ def _utterance(row: Row, files: list[str], media: list[str]) -> dict:
             own |= _times(row, column)
     if TRANSCRIPTION in row.cells:
         own[TRANSCRIPTION] = row.cells[TRANSCRIPTION]
-    return own | {target: row.number(target) for target in TARGETS if target in row.cells}
+    return own | {name: row.number(name) for name in DIMENSIONS if name in row.cells}
 
 
 def _times(row: Row, column: str) -> dict[str, float | str]:

@@ -12,13 +12,12 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow.parquet
 
-from stages.common.corpus import NAMES, PARTS
+from stages.common.corpus import DIMENSIONS, NAMES, PARTS
 from stages.common.errors import UserError, short
 from stages.corpus.writer import LONGEST_NAME
 
 FILE_COLUMN = re.compile(r"([a-z][a-z0-9_]*)_file_name")
 """A column that names a modality's files; its group is the modality."""
-TARGETS = ("valence", "activation", "dominance")
 TIMES = ("start", "end")
 TRANSCRIPTION = "transcription"
 OTHER_NAMES = {"validation": "dev", "valid": "dev", "val": "dev"}  # of parts
@@ -27,7 +26,7 @@ _FOLD = re.compile(r"0*[1-9][0-9]{0,5}")
 _SECONDS = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _CLOCK = re.compile(r"(?:([0-9]{1,6}) days?)?(?: ?([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2})(?:[.,]([0-9]+))?)?")
 _NO_TIME = ("", "nat", "nan")
-_NUMBERS = (*TARGETS, *TIMES)
+_NUMBERS = (*DIMENSIONS, *TIMES)
 _READ = (*NAMES, "fold", "part", TRANSCRIPTION, *_NUMBERS)
 
 Record = tuple[str, Iterable[tuple[str, object]]]
@@ -65,7 +64,7 @@ class Row:
         return part
 
     def number(self, column: str) -> float | str:
-        """A target's value; "" where it is unknown."""
+        """A number; "" where it is unknown."""
         cell = self.cells.get(column, "")
         try:
             value = float(cell or "nan")

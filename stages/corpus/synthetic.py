@@ -19,6 +19,9 @@ leaves `KEYS` candidates: a model has to look up, in the text, what the video as
 with a video query does. At 0 no modality says anything of how to read another, and cross-attention has no reason to
 win. Audio has no part in it.
 
+Values of valence, activation and dominance lie around the place of the utterance's class (`PLACES`), so that what tells
+classes apart tells these too.
+
 A class has words of its own in each group, and word vectors and cues are large (`GROUP`, `OWN`, `CUE`): attention of
 freshly initialised models is nearly uniform, and what it looks at can only be learnt from a few hundred utterances
 where scores differ from the start. `python -m benchmarks.embedded_truth` shows what is true of the embedded corpus.
@@ -29,13 +32,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from stages.common.corpus import Meta
+from stages.common.corpus import DIMENSIONS, Meta
 from stages.common.params import Corpus, Synthetic
 from stages.corpus.contents import Contents
 from stages.corpus.iemocap import CLASS_COUNTS
 
 CLASSES = list(CLASS_COUNTS)
 MODALITIES = ("audio", "video", "text")
+PLACES = {
+    "angry": (1.9, 3.7, 4.0),
+    "excited": (4.1, 3.8, 3.5),
+    "happy": (4.0, 3.0, 3.1),
+    "sad": (2.2, 2.4, 2.6),
+    "frustrated": (2.3, 3.1, 3.4),
+    "surprise": (3.1, 3.8, 2.9),
+    "neutral": (3.0, 2.6, 2.9),
+}
+"""Class → its valence, activation and dominance on a scale of 1 to 5, about where people place it."""
+RATING_NOISE = 0.4  # standard deviation of a rating around its class's place
 SESSIONS, DIALOGUES = 5, 6  # sessions; dialogues in each
 RAREST = 12  # the fewest utterances a class may have
 STRENGTH = {"text": 1.9, "video": 2.2, "audio": 1.7}
@@ -55,9 +69,20 @@ def read(corpus: Corpus) -> Contents:
     """The corpus that `corpus.synthetic` describes."""
     config = corpus.synthetic
     utterances = [utterance for utterance, _ in Speech(config).utterances()]
-    meta = Meta(corpus="synthetic", classes=CLASSES, modalities=list(MODALITIES))
+    rated = ratings([own["label"] for own in utterances], corpus.scale, np.random.default_rng([config.seed, *b"rated"]))
+    utterances = [own | dict(zip(DIMENSIONS, row, strict=True)) for own, row in zip(utterances, rated, strict=True)]
+    dimensions = dict.fromkeys(DIMENSIONS, corpus.scale)
+    meta = Meta(corpus="synthetic", classes=CLASSES, modalities=list(MODALITIES), dimensions=dimensions)
     note = f"{len(utterances)} utterances; {without_video(config)} without video were dropped"
     return Contents(meta=meta, utterances=utterances, notes=[note])
+
+
+def ratings(labels: list[str], scale: list[float], rng: np.random.Generator) -> list[list[float]]:
+    """[utterances, dimensions]: about the place of each label's class, by raters who differ, within the scale."""
+    places = np.array([PLACES[label] for label in labels])
+    rated = np.clip(places + RATING_NOISE * rng.standard_normal(places.shape), 1, 5)
+    low, high = scale
+    return (low + (high - low) * (np.round(2 * rated) / 2 - 1) / 4).tolist()  # two raters' mean
 
 
 def class_counts(utterances: int) -> dict[str, int]:

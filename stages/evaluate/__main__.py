@@ -9,7 +9,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from stages.common import cli, corpus, figures, files, params, predictions, variants
+from stages.common import cli, corpus, figures, files, params, predictions, task, variants
 from stages.evaluate import drawing, emap, missing
 from stages.evaluate.found import Evaluated
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Evaluate all variants with all seeds, and write tables, pages and figures."""
     config, meta = params.load(), corpus.read_meta()
     asked, metrics, found = config.evaluate, config.compare.metrics, _evaluated(config)
-    interactions = emap.compare(found, config, meta.classes)
+    interactions = emap.compare(found, config, task.of(config.task, meta))
     changed = missing.summarise(found, metrics)
     _write_predictions(found)
     files.write_csv(TABLES / "emap.csv", interactions)

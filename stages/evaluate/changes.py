@@ -49,7 +49,7 @@ def left_out(run: TrainedRun, modality: str) -> trained.Change:
     """
 
     def apply(batch: Batch, rows: np.ndarray) -> Batch:
-        gone = torch.zeros(1, len(run.plan.names), batch.labels.shape[1], dtype=torch.bool)
+        gone = torch.zeros(1, len(run.plan.names), batch.targets.shape[1], dtype=torch.bool)
         gone[:, run.plan.names.index(modality)] = True
         return run.batches.without(batch, gone)
 
@@ -73,7 +73,7 @@ def noise(run: TrainedRun, run_id: RunId, modality: str, size: float) -> trained
         for b, length in enumerate(ragged.lengths[rows]):
             added[0, :length, b] = scale * rng.standard_normal((length, values.shape[3]))
         noisy = values + torch.from_numpy(added).to(values.dtype)
-        return Batch(sequences=batch.sequences | {modality: (noisy, lengths)}, labels=batch.labels, real=batch.real)
+        return Batch(sequences=batch.sequences | {modality: (noisy, lengths)}, targets=batch.targets, real=batch.real)
 
     return apply
 

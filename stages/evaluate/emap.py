@@ -6,9 +6,10 @@ import pandas as pd
 from stages.common import corpus, predictions, tables, variants
 from stages.common.metrics import METRICS
 from stages.common.params import Compare, Params
+from stages.common.task import Task
 from stages.evaluate.found import Evaluated
 from stages.ttest import answers, bootstrap, comparisons, design
-from stages.ttest.verdict import amount
+from stages.ttest.verdict import HUNDREDTH, amount
 
 SAMPLING_ERROR = "sampling_error"
 COLUMNS = [*comparisons.COLUMNS, SAMPLING_ERROR]
@@ -21,7 +22,7 @@ def name(variant: str) -> str:
     return f"{variant} EMAP"
 
 
-def compare(found: list[Evaluated], config: Params, classes: list[str]) -> pd.DataFrame:
+def compare(found: list[Evaluated], config: Params, aim: Task) -> pd.DataFrame:
     """`COLUMNS`, a row a variant of several modalities and metric; Holm's correction is over the variants of a metric.
 
     The test is that of all verdicts. The sampling error is the root of the sum of squares of the runs' errors, which
@@ -32,13 +33,13 @@ def compare(found: list[Evaluated], config: Params, classes: list[str]) -> pd.Da
         return pd.DataFrame(columns=COLUMNS)
     names = list(dict.fromkeys(one.variant for one in own))
     projected = [one.emap.assign(variant=name(one.variant), seed=one.seed) for one in own]
-    models = pd.concat([predictions.read_study(names, config.seeds, classes), *projected], ignore_index=True)
+    models = pd.concat([predictions.read_study(names, config.seeds, aim), *projected], ignore_index=True)
     folds, utterances = corpus.read_folds(), corpus.read_utterances()
-    arranged, shape = answers.arrange(models, classes), design.of_study(folds, utterances)
+    arranged, shape = answers.arrange(models, aim), design.of_study(folds, utterances)
     metrics = config.compare.metrics
     drawn = bootstrap.draws(arranged, shape.numbers(arranged.utterance_id), metrics)
     pairs = [(variant, name(variant)) for variant in names]
-    table = comparisons.compare(arranged, pairs, config.compare, shape, drawn, recalls=False)
+    table = comparisons.compare(arranged, pairs, config.compare, shape, drawn, details=False)
     errors = pd.concat([one.errors.assign(variant=one.variant) for one in own])
     errors = errors.groupby("variant")[metrics].agg(lambda runs: np.sqrt((runs**2).sum()) / len(runs))
     return table.assign(**{SAMPLING_ERROR: [errors.loc[row.a, row.score] for row in table.itertuples()]})
@@ -49,12 +50,14 @@ def as_markdown(table: pd.DataFrame, settings: Compare, partners: int, corpus_na
     head = "# Is interaction between modalities used?\n\n"
     if table.empty:
         return f"{head}No variant has several modalities.\n"
+    own = "units of 0.01" if METRICS[settings.metrics[0]].unit == HUNDREDTH else "points"
     text = (
         f"{head}Corpus: {corpus_name}. EMAP: the model's logits replaced by the nearest sum of functions of one "
         "modality each (Hessel & Lee, EMNLP 2020). A model that is better than its EMAP uses how modalities relate; "
-        "one that is equivalent does not need to. Differences are in points, model minus EMAP, by the test of all "
+        f"one that is equivalent does not need to. Differences are in {own}, model minus EMAP, by the test of all "
         f"verdicts at α = {settings.alpha:g} after Holm's correction over the models of a metric; *equivalent* means "
-        f"surely within ± {amount(settings.margin)}. The sampling error is the standard error, in points, of EMAP's "
+        f"surely within ± {amount(settings.margin, settings.metrics[0])}. The sampling error is the standard error, in "
+        f"{own}, of EMAP's "
         f"mean score that comes of taking {partners} combinations of partners: 0 where there are no more.\n"
     )
     for metric in settings.metrics:

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from stages.common import corpus, features, predictions, scores, tuning
+from stages.common import corpus, features, predictions, scores, task, tuning
 from stages.common.errors import UserError
-from stages.common.features import Features
 from stages.common.params import Evaluate
 from stages.common.plan import Plan
 from stages.common.records import RunId
@@ -17,7 +16,7 @@ from stages.evaluate.found import Evaluated
 from stages.evaluate.trained import TrainedRun, weights_path
 
 DIFFERENT = 0.05
-"""By how much a probability may differ from the run's own, which another processor or precision may have computed."""
+"""By how much a prediction may differ from the run's own, which another processor or precision may have computed."""
 
 
 def evaluate(variant: str, seed: int, asked: Evaluate, metrics: list[str]) -> Evaluated:
@@ -31,14 +30,14 @@ def evaluate(variant: str, seed: int, asked: Evaluate, metrics: list[str]) -> Ev
     own, folds = tuning.read(variant), corpus.read_folds()
     plans = plans_by_fold(own, variant, seed, corpus.numbers(folds))
     data = features.read(own.names)
-    answered = predictions.read(variant, seed, data.meta.classes)
+    answered = predictions.read(variant, seed, task.of(own.task, data.meta))
     interact = asked.emap and len(own.names) > 1
     emap, errors, changed = [], [], []
     for fold in plans:
         run_id, rows = RunId(seed, fold), features.fold_rows(data, folds, fold)
         run = TrainedRun(plans[fold], data, rows, weights_path(variant, run_id))
         whole = run.logits()
-        check_same(whole, answered[answered["fold"] == fold], weights_path(variant, run_id))
+        check_same(_table(run, run_id, whole), answered[answered["fold"] == fold], weights_path(variant, run_id))
         if interact:
             table, error = _emap(run, run_id, asked.partners, metrics)
             emap.append(table)
@@ -63,10 +62,11 @@ def plans_by_fold(own: tuning.Tuned, variant: str, seed: int, folds: list[int]) 
     return {fold: plans[chosen[fold] - 1] for fold in folds}
 
 
-def check_same(logits: np.ndarray, answered: pd.DataFrame, weights: Path) -> None:
+def check_same(found: pd.DataFrame, answered: pd.DataFrame, weights: Path) -> None:
     """Raise a UserError if the weights do not give the run's own predictions."""
-    expected = answered[[name for name in answered if name.startswith("probability_")]].to_numpy()
-    if len(expected) != len(logits) or not np.abs(softmax(logits, axis=1) - expected).max() <= DIFFERENT:
+    names = [name for name in found if name.startswith(("probability_", "predicted_"))]
+    own, expected = found[names].to_numpy(), answered[names].to_numpy()
+    if len(own) != len(expected) or not np.abs(own - expected).max() <= DIFFERENT:
         raise UserError(
             f"{weights} must hold the weights that gave the predictions beside it, but gives others: remove "
             f"{weights.parent}, then run dvc repro"
@@ -86,7 +86,7 @@ def _emap(run: TrainedRun, run_id: RunId, partners: int, metrics: list[str]) -> 
     if not left:
         return table, dict.fromkeys(metrics, 0.0)
     halves = [additive.project(logits[:, :, half::2], chosen[:, half::2]) for half in (0, 1)]
-    one, other = (_scores(_table(run, run_id, half), run.features, metrics) for half in halves)
+    one, other = (_scores(_table(run, run_id, half), run, metrics) for half in halves)
     return table, {name: np.sqrt(left) * (one[name] - other[name]) / 2 for name in metrics}
 
 
@@ -98,16 +98,16 @@ def _changed(
     for condition in changes.conditions(run.plan.names, sizes):
         change = changes.change(run, run_id, condition)
         logits = run.logits(change) if change else whole
-        rows.append(vars(condition) | _scores(_table(run, run_id, logits), run.features, metrics))
+        rows.append(vars(condition) | _scores(_table(run, run_id, logits), run, metrics))
     return rows
 
 
 def _table(run: TrainedRun, run_id: RunId, logits: np.ndarray) -> pd.DataFrame:
-    """Logits [N, C] of the test part as predictions."""
-    probabilities = softmax(logits, axis=1).astype(np.float32)
-    return predictions.table(run.features, run_id.fold, run.rows["test"], probabilities)
+    """Logits [N, C], or values of dimensions, of the test part as predictions."""
+    outputs = softmax(logits, axis=1) if run.plan.task == "classes" else logits
+    return predictions.table(run.features, run_id.fold, run.rows["test"], outputs.astype(np.float32), run.plan.task)
 
 
-def _scores(table: pd.DataFrame, data: Features, metrics: list[str]) -> dict[str, float]:
-    found = scores.scores(table, data.meta.classes)
+def _scores(table: pd.DataFrame, run: TrainedRun, metrics: list[str]) -> dict[str, float]:
+    found = scores.scores(table, task.of(run.plan.task, run.features.meta))
     return {name: found[name] for name in metrics}

@@ -15,7 +15,7 @@ from stages.common.errors import UserError
 from stages.common.features import Features
 from stages.common.plan import Plan
 from stages.common.records import RunId
-from stages.train import model, protocol
+from stages.train import model, objective, protocol
 from stages.train.data import Batch, Batches, Scaler, scalers
 from stages.train.stack import Stack
 
@@ -55,7 +55,7 @@ class TrainedRun:
         self.plan, self.features, self.rows = plan, features, rows
         self.mixed = plan.precision == "bfloat16"
         self.dtype = torch.float32 if self.mixed else getattr(torch, plan.precision)
-        network = model.build(plan, protocol.shape(features)).to(self.dtype)
+        network = model.build(plan, protocol.shape(features, objective.of(plan.task, features).size)).to(self.dtype)
         _load(network, weights)
         stack = Stack(network)
         self.network = stack.use(stack.vector(network)[None]).eval()
@@ -132,6 +132,7 @@ class TrainedRun:
         return Batches(
             features,
             self.plan.names,
+            objective.of(self.plan.task, features).targets,
             size=self.plan.protocol.batch_size,
             padding_is_data=self.plan.model.padding == "attend",
             dtype=self.dtype,

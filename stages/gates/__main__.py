@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common import cli, corpus, figures, files, gates, params, predictions, variants
+from stages.common import cli, corpus, figures, files, gates, params, variants
 from stages.gates import drawing
 
 FOLDER = Path("plots/gates")
@@ -38,9 +38,8 @@ def summarise(variant: str, seeds: list[int], classes: list[str]) -> pd.DataFram
     shares = pd.concat([gates.read(variant, seed) for seed in seeds], ignore_index=True)
     if shares.empty:
         return pd.DataFrame(columns=COLUMNS)
-    keys = ["seed", "fold", "utterance_id"]
-    actual = predictions.read_study([variant], seeds, classes)[[*keys, "actual"]].rename(columns={"actual": "class"})
-    shares = shares.merge(actual, on=keys, validate="many_to_one")
+    labels = corpus.read_utterances().set_index("utterance_id")["label"]
+    shares["class"] = shares["utterance_id"].map(labels)
     shares = pd.concat([shares, shares.assign(**{"class": ALL})])
     runs = shares.groupby(["gate", "class", "seed", "fold"], sort=False)["share"].mean()
     summary = runs.groupby(["gate", "class"], sort=False).agg(mean="mean", std="std", runs="size").reset_index()

@@ -51,6 +51,7 @@ def make(variant: str, config: params.Params) -> plan.Plan:
     training = code.hashes([TRAINING, f"stages.train.fusions.{parsed.fusion}"])
     outputs = code.hashes([OUTPUTS])
     return plan.Plan(
+        task=config.task,
         modalities=modalities,
         fusion=plan.Fusion(name=parsed.fusion, settings=config.settings(parsed.fusion)),
         model=plan.Sizes(**config.model.model_dump(include=set(plan.Sizes.model_fields))),

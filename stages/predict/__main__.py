@@ -18,6 +18,8 @@ def main() -> None:
     """Print the probabilities of the classes."""
     options = _options()
     config = params.load()
+    if config.task != "classes":
+        raise UserError(f"task must be classes for predictions of single utterances, but is {config.task}")
     asked = models.ask(options.variant, options.seed, options.fold, ensemble=options.ensemble, config=config)
     known = features.read(tuning.read(options.variant).names)
     own = given.read(_given(options), config, known)

@@ -10,32 +10,36 @@ import pandas as pd
 
 from stages.common import corpus, predictions
 from stages.common.features import Features, fold_rows
+from stages.common.task import Task
 
 
-def late(parts: list[str], seed: int, classes: list[str], part: str) -> pd.DataFrame:
+def late(parts: list[str], seed: int, task: Task, part: str) -> pd.DataFrame:
     """Late fusion: the mean of the probabilities of some variants' runs of the same fold and seed,
 
         p(c) = (1 / M) sum_m p_m(c),
 
     the sum rule of Kittler et al., "On combining classifiers", TPAMI 1998, Section 2.2, which answers the first of the
-    most probable classes.
+    most probable classes; of dimensions the mean of their values.
 
     Raises
     ------
     UserError
         If the predictions of a variant are missing or damaged, or not of the same utterances.
     """
-    every = predictions.read_study(parts, [seed], classes, part)
+    every = predictions.read_study(parts, [seed], task, part)
     own = [every[every["variant"] == name].reset_index(drop=True) for name in parts]
-    return averaged(own, classes)
+    return averaged(own, task)
 
 
-def averaged(parts: list[pd.DataFrame], classes: list[str]) -> pd.DataFrame:
-    """The mean of some models' probabilities, as a table; theirs are of the same utterances in the same order."""
-    names = [f"probability_{name}" for name in classes]
+def averaged(parts: list[pd.DataFrame], task: Task) -> pd.DataFrame:
+    """The mean of some models' probabilities or values, as a table; theirs are of the same utterances in the same
+    order.
+    """
+    names = [name for name in task.columns if name not in (*task.actual, "predicted")]
     mean = np.mean([own[names].to_numpy() for own in parts], axis=0, dtype=np.float64).astype(np.float32)
-    table = parts[0][["fold", "utterance_id", "actual"]].copy()
-    table["predicted"] = np.array(classes)[mean.argmax(axis=1)]
+    table = parts[0][[*predictions.COLUMNS, *task.actual]].copy()
+    if task.kind == "classes":
+        table["predicted"] = np.array(task.names)[mean.argmax(axis=1)]
     return table.join(pd.DataFrame(mean, columns=names))
 
 
@@ -47,7 +51,7 @@ def majority(features: Features, folds: pd.DataFrame, part: str) -> pd.DataFrame
     (`strategy="most_frequent"`) would make the negative log-likelihood one of `scores.SMALLEST` alone.
     """
     tables = [
-        predictions.table(features, fold, rows[part], _same(shares, len(rows[part])))
+        predictions.of_classes(features, fold, rows[part], _same(shares, len(rows[part])))
         for fold, rows, shares in _folds(features, folds)
     ]
     return pd.concat(tables, ignore_index=True)
@@ -64,7 +68,17 @@ def prior(features: Features, folds: pd.DataFrame, part: str, seed: int) -> pd.D
     for fold, rows, shares in _folds(features, folds):
         rng = np.random.default_rng(np.random.SeedSequence([seed, fold, corpus.PARTS.index(part)]))
         drawn = rng.choice(len(shares), size=len(rows[part]), p=shares)
-        tables.append(predictions.table(features, fold, rows[part], _same(shares, len(drawn)), drawn))
+        tables.append(predictions.of_classes(features, fold, rows[part], _same(shares, len(drawn)), drawn))
+    return pd.concat(tables, ignore_index=True)
+
+
+def mean(features: Features, folds: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Each dimension's mean in the fold's training part, as scikit-learn's `DummyRegressor`; its CCC is 0."""
+    tables = []
+    for fold in corpus.numbers(folds):
+        rows = fold_rows(features, folds, fold)
+        own = features.values[rows["train"]].mean(axis=0, dtype=np.float64).astype(np.float32)
+        tables.append(predictions.values(features, fold, rows[part], np.tile(own, (len(rows[part]), 1))))
     return pd.concat(tables, ignore_index=True)
 
 

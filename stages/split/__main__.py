@@ -4,9 +4,9 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from stages.common import cli, corpus, features, files, params
+from stages.common import cli, corpus, features, files, params, task
 from stages.common.errors import UserError
-from stages.split import schemes
+from stages.split import dimensions, schemes
 
 
 def main() -> None:
@@ -15,7 +15,10 @@ def main() -> None:
     folds = divide(utterances, study.split)
     if study.split.incomplete == "drop":
         folds = complete(folds, study.modalities)
-    schemes.check(folds, utterances, corpus.read_meta().classes)
+    meta = corpus.read_meta()
+    if task.of(study.task, meta).kind == "dimensions":
+        folds = dimensions.rated(folds, utterances, meta)
+    schemes.check(folds, utterances, meta.classes if study.task == "classes" else [])
     if study.confusion.fold not in corpus.numbers(folds):  # before all the trainings rather than after them
         raise UserError(
             f"confusion.fold must be one of the folds 1 … {folds['fold'].max()}, but is {study.confusion.fold}"

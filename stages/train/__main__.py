@@ -139,7 +139,8 @@ def _write(target: Path, table: pd.DataFrame, draws: Draws, results: dict[str, c
     by_draw = [results[work.digest] for work in draws.by_draw]
     chosen, known = choice.choose(by_draw, draws.plan.protocol.select), features.read([])
     with files.replacing(target) as folder:
-        epochs = outputs.write(folder, known, table, {fold: by_draw[place][fold] for fold, place in chosen.items()})
+        own = {fold: by_draw[place][fold] for fold, place in chosen.items()}
+        epochs = outputs.write(folder, known, table, own, draws.plan.task)
         if draws.plan.draws:
             epochs = choice.write(folder, known, table, draws.plan, by_draw, chosen)
     return epochs

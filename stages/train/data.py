@@ -21,8 +21,8 @@ class Batch:
 
     sequences: dict[str, tuple[Tensor, Tensor]]
     """Modality → values [R, T, B, F], zero beyond the lengths [R, B]."""
-    labels: Tensor
-    """[R, B]"""
+    targets: Tensor
+    """[R, B] numbers of classes, or [R, B, K] values of dimensions."""
     real: Tensor
     """[R, B]: 1 for utterances, 0 for padding."""
 
@@ -41,14 +41,17 @@ class Batches:
         self,
         features: Features,
         modalities: list[str],
+        targets: np.ndarray,
         *,
         size: int,
         padding_is_data: bool,
         dtype: torch.dtype,
         device: torch.device,
     ):
-        """`size`: utterances; `padding_is_data`: whether the model reads padding, so what a corpus has there too."""
-        self.features, self.modalities, self.size = features, modalities, size
+        """`targets` [utterances, ...]: what is true of each; `size`: utterances of a batch; `padding_is_data`: whether
+        the model reads padding, so what a corpus has there too.
+        """
+        self.modalities, self.targets, self.size = modalities, targets, size
         self.padding_is_data = padding_is_data
         sequences = {name: features.sequences[name] for name in modalities}
         self.ragged = {name: own if padding_is_data else own.valid_only() for name, own in sequences.items()}
@@ -62,12 +65,12 @@ class Batches:
     def __call__(self, rows: list[np.ndarray], scalers: list[dict[str, Scaler]]) -> Batch:
         """A batch of each run's utterances `rows`; its scalers: those of the modalities that are standardised."""
         counts = np.array([len(run) for run in rows])
-        labels = np.zeros((len(rows), self.padded), np.int64)
-        for row, run in zip(labels, rows, strict=True):
-            row[: len(run)] = self.features.label[run]
+        targets = np.zeros((len(rows), self.padded, *self.targets.shape[1:]), self.targets.dtype)
+        for row, run in zip(targets, rows, strict=True):
+            row[: len(run)] = self.targets[run]
         return Batch(
             sequences={name: self._sequences(name, rows, scalers) for name in self.modalities},
-            labels=torch.from_numpy(labels).to(self.device),
+            targets=torch.from_numpy(targets).to(self.device),
             real=torch.from_numpy(np.arange(self.padded) < counts[:, None]).to(self.device, self.dtype),
         )
 

@@ -2,7 +2,7 @@
 
 The same in plain torch, one run at a time, with the equations: `plain.py`.
 
-Shapes: R runs, B batch, T positions, F features, D = 2 · hidden the model's width, H heads, C classes.
+Shapes: R runs, B batch, T positions, F features, D = 2 · hidden the model's width, H heads, C outputs.
 """
 
 import importlib
@@ -25,7 +25,8 @@ class Shape:
     """Modality → features a position."""
     longest: dict[str, int]
     """Modality → positions to which its sequences are padded."""
-    classes: int
+    outputs: int
+    """Classes, or dimensions."""
 
 
 class Encoder(nn.Module):
@@ -55,8 +56,8 @@ class Encoder(nn.Module):
 class Classifier(nn.Sequential):
     """Two linear layers with nothing between them: [R, B, size] → logits [R, B, C] (paper, Eq. 7)."""
 
-    def __init__(self, size: int, hidden: int, classes: int):
-        super().__init__(Linear(size, hidden), Linear(hidden, classes))
+    def __init__(self, size: int, hidden: int, outputs: int):
+        super().__init__(Linear(size, hidden), Linear(hidden, outputs))
 
 
 class Model(nn.Module):
@@ -90,7 +91,7 @@ def build(plan: Plan, shape: Shape) -> Model:
     encoders = {modality.name: _encoder(modality, shape, plan.model) for modality in plan.modalities}
     module = importlib.import_module(f"stages.train.fusions.{plan.fusion.name}")
     fusion = module.build(plan.names, 2 * plan.model.hidden, **plan.fusion.settings)
-    return Model(encoders, fusion, Classifier(fusion.size, plan.model.classifier, shape.classes))
+    return Model(encoders, fusion, Classifier(fusion.size, plan.model.classifier, shape.outputs))
 
 
 def _encoder(modality: Modality, shape: Shape, sizes: Sizes) -> Encoder:

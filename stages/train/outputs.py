@@ -11,10 +11,11 @@ from safetensors.numpy import save_file
 
 from stages.common import costs, files, gates, predictions
 from stages.common.features import Features, fold_rows
-from stages.common.records import PROBABILITIES, SHARES, WEIGHTS, Record
+from stages.common.plan import TaskKind
+from stages.common.records import OUTPUTS, SHARES, WEIGHTS, Record
 
 
-def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[int, Record]) -> int:
+def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[int, Record], kind: TaskKind) -> int:
     """Write the outputs of one variant and seed from the results of its folds; the number of epochs.
 
     `results`: fold → the record of its run. `features` may lack the modalities. Use it inside `files.replacing`.
@@ -26,7 +27,7 @@ def write(folder: Path, features: Features, folds: pd.DataFrame, results: dict[i
     for fold, result in results.items():
         rows = fold_rows(features, folds, fold)
         for part, own in tables.items():
-            own.append(predictions.table(features, fold, rows[part], result.arrays[f"{PROBABILITIES}{part}"]))
+            own.append(predictions.table(features, fold, rows[part], result.arrays[f"{OUTPUTS}{part}"], kind))
         shares.append(gates.table(features, fold, rows["test"], _named(result, SHARES)))
         curves.extend({"fold": fold} | epoch for epoch in result.values["epochs"])
         weights = _named(result, WEIGHTS)

@@ -15,7 +15,7 @@ Other systems' fusions in plain torch are in `plain_fusions.py`, without padding
 there, by which `benchmarks/step.py` and the tests of fusions compare it.
 
 Parameters have the names of `model.py`'s, and of the paper's models one seed gives both the same ones. Shapes: B batch,
-T positions (of a target), S positions (of a source), F features, h hidden, D = 2h, H heads, C classes.
+T positions (of a target), S positions (of a source), F features, h hidden, D = 2h, H heads, C outputs.
 """
 
 from itertools import permutations
@@ -105,7 +105,7 @@ class Model(nn.Module):
             self.add_module(f"encoder_{modality.name}", Encoder(modality, shape, plan.model))
         self.fusion = _fusion(plan)
         neurons = plan.model.classifier
-        self.classifier = nn.Sequential(nn.Linear(self.fusion.size, neurons), nn.Linear(neurons, shape.classes))
+        self.classifier = nn.Sequential(nn.Linear(self.fusion.size, neurons), nn.Linear(neurons, shape.outputs))
 
     def forward(self, sequences: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
         """`sequences`: modality → values [B, longest, F], zero beyond their lengths, and lengths [B]."""

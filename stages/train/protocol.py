@@ -7,12 +7,11 @@ from itertools import islice
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stages.common.features import Features
 from stages.common.plan import Plan
 from stages.common.records import RunId
-from stages.train import model, optimiser
+from stages.train import model, objective, optimiser
 from stages.train.data import Batch, Batches, scalers
 from stages.train.device import deterministic, resolve_device
 from stages.train.optimiser import State
@@ -36,8 +35,8 @@ def train(
     """Train and test the models of `run_ids`, up to `at_once` of them at a time; yield each as it ends.
 
     A run is a pure function of plan, id and features, whatever runs are in the same batch: on the CPU to the last bit.
-    Adam with cross-entropy; the learning rate falls when the development loss stalls, training ends when the
-    development value that the protocol selects by does, and the weights of its best epoch are tested.
+    Adam with the loss of the task (`objective.py`); the learning rate falls when the development loss stalls, training
+    ends when the development value that the protocol selects by does, and the weights of its best epoch are tested.
     `rows`: fold → part → rows of `features`.
     `report`: is told how far a run is, at its start and after each epoch. `stopwatch`: is told of data, training and
     evaluation. `checkpoints`: where runs leave checkpoints, at least `checkpoint_seconds` apart, and resume from.
@@ -45,7 +44,8 @@ def train(
     Raises
     ------
     UserError
-        If a loss is not finite, or a modality of tokens is to be standardised.
+        If a loss is not finite, unless the plan says that this only ends a run, or a modality of tokens is to be
+        standardised.
     """
     device = resolve_device(plan.device)
     with deterministic(device):
@@ -81,10 +81,12 @@ class Runs:
         self.stopwatch, self.checkpoints = stopwatch, checkpoints
         self.mixed = plan.precision == "bfloat16"
         self.dtype = torch.float32 if self.mixed else getattr(torch, plan.precision)
+        self.objective = objective.of(plan.task, features)
         self.stack = Stack(self._fresh())
         self.batches = Batches(
             features,
             plan.names,
+            self.objective.targets,
             size=plan.protocol.batch_size,
             padding_is_data=plan.model.padding == "attend",
             dtype=self.dtype,
@@ -116,18 +118,16 @@ class Runs:
         """Train all for an epoch and look at their development parts."""
         losses = self._train()
         outputs = self._predict(self.state.parameters, self.running, "dev")
-        for run, loss, logits, parameters in zip(self.running, losses, outputs, self.state.parameters, strict=True):
-            actual = self.features.label[run.rows["dev"]]
-            labels = torch.from_numpy(actual).to(self.device)
-            right = logits.argmax(1) == labels
+        for run, loss, own, parameters in zip(self.running, losses, outputs, self.state.parameters, strict=True):
             epoch = Epoch(
                 epoch=len(run.epochs) + 1,
                 train_loss=loss,
-                dev_loss=F.cross_entropy(logits, labels).item(),
-                dev_accuracy=right.double().mean().item(),
-                dev_balanced_accuracy=mean_recall(actual, right.cpu().numpy()),
+                dev=self.objective.scores(own, run.rows["dev"]),
                 learning_rate=run.schedule.rate,
             )
+            if self.plan.may_diverge and not epoch.is_finite:
+                run.diverged = True
+                continue
             epoch.check_finite(run.id)
             run.note(epoch, parameters)
 
@@ -139,25 +139,24 @@ class Runs:
             return
         going_on = [i for i, end in enumerate(last) if not end]
         self.running, self.state = [self.running[i] for i in going_on], self.state[going_on]
-        best = torch.stack([run.best for run in ended])
+        best = torch.stack([run.best if run.epochs else self._initial(run.id) for run in ended])
         test, dev = (self._predict(best, ended, part) for part in ("test", "dev"))
         shares = self._shares(best, ended)
-        for run, logits, dev_logits, own_shares in zip(ended, test, dev, shares, strict=True):
+        for run, parameters, outputs, dev_outputs, own_shares in zip(ended, best, test, dev, shares, strict=True):
             outcome = Run(
                 epochs=run.epochs,
-                probabilities=logits.softmax(1).cpu().numpy(),
-                dev_probabilities=dev_logits.softmax(1).cpu().numpy(),
+                outputs=self.objective.predictions(outputs),
+                dev_outputs=self.objective.predictions(dev_outputs),
                 shares=own_shares,
-                weights={name: value.cpu() for name, value in self.stack.named(run.best).items()},
+                weights={name: value.cpu() for name, value in self.stack.named(parameters).items()},
             )
             yield run.id, outcome
 
     def _start(self, run_id: RunId) -> tuple[RunState, State]:
         """A run and its state: seeds for weights, for the order of the batches, the same for all variants, and
         for dropout; or what its checkpoint says."""
-        weights, order, dropout = (int(s) for s in np.random.SeedSequence(list(run_id)).generate_state(3))
-        torch.manual_seed(weights)
-        state = optimiser.fresh(self.stack.vector(self._fresh()))
+        _, order, dropout = _seeds(run_id)
+        state = optimiser.fresh(self._initial(run_id))
         rows, protocol = self.rows[run_id.fold], self.plan.protocol
         run = RunState(
             id=run_id,
@@ -175,8 +174,13 @@ class Runs:
             run.resume(checkpoint, state)
         return run, state
 
+    def _initial(self, run_id: RunId) -> Tensor:
+        """The parameters [P] with which a run starts; those of one that has no epoch with a finite loss."""
+        torch.manual_seed(_seeds(run_id)[0])
+        return self.stack.vector(self._fresh())
+
     def _fresh(self) -> model.Model:
-        network = model.build(self.plan, shape(self.features))
+        network = model.build(self.plan, shape(self.features, self.objective.size))
         return network.to(self.device, self.dtype)
 
     def _train(self) -> list[float]:
@@ -184,23 +188,24 @@ class Runs:
         self.stopwatch.switch("training")
         self.stack.network.train()
         orders = [run.shuffle.permutation(run.rows["train"]) for run in self.running]
-        totals = torch.zeros(len(orders), dtype=torch.float64, device=self.device)
+        totals, counted = torch.zeros(2, len(orders), dtype=torch.float64, device=self.device)
         for active, batch in self._batches(self.running, orders):
             runs = [self.running[i] for i in active]
             if self.plan.model.modality_dropout:
                 batch = self.batches.without(batch, self._left_out(runs))
             state = self.state if len(runs) == len(self.running) else self.state[active]
             network = self.stack.use(state.parameters, tuple(run.generator for run in runs))
-            losses = self._losses(network, batch)  # (R, B)
-            (losses * (batch.real / batch.real.sum(1, keepdim=True))).sum().backward()
-            totals[active] += losses.detach().double().sum(1)
+            loss = self.objective.loss(self._outputs(network, batch), batch.targets, batch.real)
+            loss.minimised.sum().backward()
+            totals[active] += loss.total
+            counted[active] += loss.counted
             for run in runs:
                 run.steps += 1
             steps, rates = [run.steps for run in runs], [run.schedule.rate for run in runs]
             optimiser.step(state, self.stack.gradient(), steps, rates)
             if state is not self.state:
                 self.state[active] = state
-        return [total / len(order) for total, order in zip(totals.tolist(), orders, strict=True)]
+        return [total / max(1.0, count) for total, count in zip(totals.tolist(), counted.tolist(), strict=True)]
 
     def _left_out(self, runs: list[RunState]) -> Tensor:
         """Draw which modalities of a batch's utterances are left out: [R, M, B].
@@ -212,19 +217,13 @@ class Runs:
         draws = torch.stack([torch.rand(shape, generator=run.generator, device=self.device) for run in runs])
         return (draws < self.plan.model.modality_dropout) & (draws < draws.amax(1, keepdim=True))
 
-    def _losses(self, network: model.Model, batch: Batch) -> Tensor:
-        """Each utterance's cross-entropy [R, B], 0 for padding."""
-        logits = self._logits(network, batch)
-        losses = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), reduction="none")
-        return losses.view_as(batch.real) * batch.real
-
-    def _logits(self, network: model.Model, batch: Batch) -> Tensor:
+    def _outputs(self, network: model.Model, batch: Batch) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
             return network(batch.sequences).to(self.dtype)
 
     def _predict(self, parameters: Tensor, runs: list[RunState], part: str) -> list[Tensor]:
-        """Each run's logits [N, C] of a part, without dropout, by `parameters` [R, P]."""
-        return self._evaluate(parameters, runs, part, self._logits)
+        """Each run's outputs [N, C] of a part, without dropout, by `parameters` [R, P]."""
+        return self._evaluate(parameters, runs, part, self._outputs)
 
     def _shares(self, parameters: Tensor, runs: list[RunState]) -> list[dict[str, np.ndarray]]:
         """Each run's shares of its fusion's gate [N] in the test part, by name; none where it has no gate."""
@@ -268,17 +267,15 @@ class Runs:
             yield active, batch
 
 
-def mean_recall(labels: np.ndarray, right: np.ndarray) -> float:
-    """Balanced accuracy: the mean recall over the classes among `labels` [N]; `right` [N]: which are predicted."""
-    tested = np.bincount(labels)
-    present = tested > 0
-    return float((np.bincount(labels, right)[present] / tested[present]).mean())
+def _seeds(run_id: RunId) -> list[int]:
+    """A run's seeds for weights, for the order of the batches and for dropout."""
+    return [int(seed) for seed in np.random.SeedSequence(list(run_id)).generate_state(3)]
 
 
-def shape(features: Features) -> model.Shape:
-    """The sizes that a corpus fixes."""
+def shape(features: Features, outputs: int) -> model.Shape:
+    """The sizes that a corpus and a task fix; `outputs`: classes, or dimensions."""
     return model.Shape(
         features={name: ragged.dimensions for name, ragged in features.sequences.items()},
         longest={name: ragged.longest for name, ragged in features.sequences.items()},
-        classes=len(features.meta.classes),
+        outputs=outputs,
     )

@@ -7,14 +7,15 @@ import pandas as pd
 
 from stages.common import cli, features, params, tables, variants
 from stages.plan.__main__ import make
-from stages.train import model, protocol
+from stages.train import model, objective, protocol
 
 
 def main() -> None:
     """Print the registry."""
     cli.ArgumentParser(prog="python -m stages.train.registry", description=__doc__).parse_args()
     config = params.load()
-    shape = protocol.shape(features.read(list(config.modalities)))
+    known = features.read(list(config.modalities))
+    shape = protocol.shape(known, objective.of(config.task, known).size)
     combinations = variants.combinations(config.models, config.letters)
     rows = []
     for name, fusion in variants.FUSIONS.items():

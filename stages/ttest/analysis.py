@@ -28,7 +28,7 @@ class Analysis:
     pairs: pd.DataFrame
     """`comparisons.COLUMNS` of the pairs that the study is about."""
     every_pair: pd.DataFrame
-    """The same of all pairs, without recalls; Holm's correction is over all of them."""
+    """The same of all pairs, without those of single classes or dimensions; Holm's correction is over all of them."""
     ranks: pd.DataFrame
     """variant, and for each metric the probability that it is the best."""
 
@@ -60,7 +60,7 @@ def analyse(answers: Answers, pairs: list[tuple[str, str]], settings: Compare, d
     if pairs == every:
         every_pair = compared[compared["score"].isin(METRICS)]
     else:
-        every_pair = comparisons.compare(answers, every, settings, design, drawn, recalls=False)
+        every_pair = comparisons.compare(answers, every, settings, design, drawn, details=False)
     return Analysis(
         answers=answers,
         settings=settings,

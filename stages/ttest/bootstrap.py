@@ -11,10 +11,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from stages.common import metrics, scores
-from stages.common.metrics import METRICS
 from stages.ttest.answers import Answers
 from stages.ttest.student import ROUNDING
 
@@ -22,18 +19,18 @@ DRAWS, SEED = 2000, 0
 
 
 def draws(answers: Answers, unit: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """Metric of `names` or `recall_<class>` → [draws, V]: the mean over folds and seeds.
+    """Metric of `names` or of `task.details` → [draws, V]: the mean over folds and seeds.
 
     All NaN with a single unit or seed: the interval would leave out its part. `unit`: [N], the unit of each utterance.
     """
     rng = np.random.default_rng(SEED)
     unit = pd.factorize(unit)[0]  # numbered as they come in `answers`, whatever their numbers were
     times_unit = _multiplicities(rng, unit.max() + 1)  # (draws, units)
-    found = [*names, *map(metrics.recall, answers.classes)]
+    found = [*names, *answers.task.details]
     total = {name: np.zeros((DRAWS, len(answers.variants))) for name in found}
     folds = {name: np.zeros((DRAWS, 1)) for name in found}
     for k, own in enumerate(answers.bounds):
-        drawn = _scores(answers, k, unit[own], times_unit, names)
+        drawn = answers.drawn_scores(k, unit[own], times_unit, names)
         times_seed = _multiplicities(rng, len(answers.seeds)) / len(answers.seeds)  # (draws, seeds)
         for name in found:
             scored = np.isfinite(drawn[name][:, :1, 0])  # a fold's draw may hold no utterance of a class
@@ -86,45 +83,3 @@ def _seeds_drawn(folds: int, seeds: int) -> np.ndarray:
 def _multiplicities(rng: np.random.Generator, count: int) -> np.ndarray:
     """[draws, count]: how often each of `count` things is drawn when as many are drawn with replacement."""
     return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float32)
-
-
-def _scores(
-    answers: Answers, k: int, unit: np.ndarray, times_unit: np.ndarray, names: list[str]
-) -> dict[str, np.ndarray]:
-    """One fold's scores [draws, V, S]; `unit`: of each of its utterances."""
-    own, classes = answers.bounds[k], len(answers.classes)
-    actual, predicted = answers.actual[own], answers.predicted[..., own]
-    there, unit = np.unique(unit, return_inverse=True)
-    times = times_unit[:, there]
-    right = _by_unit(unit, actual, predicted == actual, times, classes)
-    tested = _by_unit(unit, actual, np.ones((1, 1, len(actual)), bool), times, classes)
-    taken = None
-    if any(name.endswith("_f1") for name in names):
-        each = [_by_unit(unit, np.zeros_like(actual), predicted == c, times, 1) for c in range(classes)]
-        taken = np.concatenate(each, axis=-1)
-    found = scores.from_counts(right, tested, taken)
-    recalls = found.pop("recall")
-    found |= {metrics.recall(name): recalls[..., c] for c, name in enumerate(answers.classes)}
-    drawn = np.take(times, unit, axis=1)  # (draws, n)
-    for name in (name for name in names if METRICS[name].needs_probabilities):
-        if METRICS[name].is_sum:
-            values = scores.values(name, actual, predicted, answers.probabilities[..., own, :])
-            with np.errstate(invalid="ignore"):  # a draw may hold no utterance of a fold
-                sums = drawn @ values.reshape(-1, len(actual)).T / drawn.sum(axis=1, keepdims=True)
-            found[name] = sums.reshape(DRAWS, *values.shape[:2])
-        else:
-            found[name] = np.empty((DRAWS, *predicted.shape[:2]))
-            for v, s in np.ndindex(predicted.shape[:2]):
-                confidence = answers.confidence(v, s, k)
-                found[name][:, v, s] = scores.calibration_error(confidence, (predicted == actual)[v, s], drawn)
-    return found
-
-
-def _by_unit(unit: np.ndarray, group: np.ndarray, hit: np.ndarray, times: np.ndarray, groups: int) -> np.ndarray:
-    """Sums of `hit` [V, S, n] over the utterances of each group, each as often as its unit is drawn: [draws, V, S,
-    groups]. Whole numbers below 2^24, so float32 has them exactly."""
-    n, units = len(unit), times.shape[1]
-    cell = sparse.csr_array((np.ones(n, np.float32), (unit * groups + group, np.arange(n))), (units * groups, n))
-    counts = cell @ hit.reshape(-1, n).T.astype(np.float32)  # (units · groups, V · S)
-    drawn = times @ counts.reshape(units, -1)
-    return drawn.reshape(len(times), groups, *hit.shape[:2]).transpose(0, 2, 3, 1)

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from stages.common import metrics
 from stages.common.metrics import METRICS
 from stages.common.params import Compare
+from stages.common.plan import TaskKind
 from stages.ttest import bootstrap, components, student, verdict
 from stages.ttest.answers import Answers
 from stages.ttest.components import Components
@@ -16,11 +16,14 @@ from stages.ttest.student import Student
 COMPONENTS, WITH_EXCESS, RESAMPLED = "components", "components with excess", "corrected resampled t"
 """The verdict's tests."""
 
+DETAILS: dict[TaskKind, str] = {"classes": "recall", "dimensions": "ccc_dimension"}
+"""Task → the family of the scores of single classes or dimensions."""
+
 COLUMNS = {
     "a": "first variant",
     "b": "second variant",
-    "score": "a metric of compare.metrics or recall_<class>",
-    "family": "the rows that Holm's correction runs over: one a metric, one for all recalls",
+    "score": "a metric of compare.metrics, recall_<class> or ccc_<dimension>",
+    "family": "the rows that Holm's correction runs over: one a metric, one for all recalls or dimensions",
     "folds": "folds that have the score (a fold whose test part lacks a class has no recall of it)",
     "seeds": "seeds a fold",
     "mean_a": "mean of a's runs",
@@ -74,17 +77,17 @@ def compare(
     design: Design,
     draws: dict[str, np.ndarray],
     *,
-    recalls: bool = True,
+    details: bool = True,
 ) -> pd.DataFrame:
-    """`COLUMNS`, one row a pair (a, b) and score: the metrics of `settings`, then each class's recall.
+    """`COLUMNS`, one row a pair (a, b) and score: the metrics of `settings`, then the task's details.
 
     `draws`: what `bootstrap.draws` returns. The column `verdict` holds a `Verdict`.
     """
-    classes = [metrics.recall(name) for name in answers.classes] if recalls else []
-    families = {name: name for name in settings.metrics} | dict.fromkeys(classes, "recall")
+    single = answers.task.details if details else []
+    families = {name: name for name in settings.metrics} | dict.fromkeys(single, DETAILS[answers.task.kind])
     every, unit, rows = answers.run_scores(settings.metrics), design.numbers(answers.utterance_id), []
-    parts = {name: Differences(answers, name, unit) for name in families if _is_sum(name)}
-    place = answers.variants.index
+    parts = {name: Differences(answers, name, unit) for name in families if answers.has_values(name)}
+    place, with_excess = answers.variants.index, design.left_out is not None or answers.counts_excess
     for a, b in pairs:
         for score, family in families.items():
             found = parts[score].components(a, b) if score in parts else None
@@ -93,7 +96,7 @@ def compare(
             low, high = bootstrap.interval(draws[score][:, place(a)] - draws[score][:, place(b)], settings.alpha)
             rows.append(
                 {"a": a, "b": b, "score": score, "family": family}
-                | tests(x[tested], y[tested], found, settings, design, score)
+                | tests(x[tested], y[tested], found, settings, design, score, with_excess=with_excess)
                 | {"bootstrap_low": low, "bootstrap_high": high}
             )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -104,15 +107,14 @@ def compare(
 
 
 class Differences:
-    """The parts of the differences of any two models on one sum over utterances."""
+    """The parts of the differences of any two models on one score with values of utterances (`Answers.has_values`)."""
 
     def __init__(self, answers: Answers, score: str, unit: np.ndarray):
         rows = answers.rows_of(score)
         self.weights, self.unit = answers.weights(score), unit[rows]
         self.fold = np.unique(answers.fold[rows], return_inverse=True)[1]
-        alike = score in METRICS and METRICS[score].classes_alike
-        self.stratum = answers.actual[rows] if alike else np.zeros(len(self.fold), int)
-        self.values = {name: answers.values(score, name) for name in answers.variants}
+        self.stratum = answers.strata(score)
+        self.values = {name: answers.values(score, name, unit) for name in answers.variants}
 
     def components(self, a: str, b: str) -> Components | None:
         """The parts of a - b; None where no fold has the score."""
@@ -123,16 +125,26 @@ class Differences:
 
 
 def tests(
-    a: np.ndarray, b: np.ndarray, parts: Components | None, settings: Compare, design: Design, score: str
+    a: np.ndarray,
+    b: np.ndarray,
+    parts: Components | None,
+    settings: Compare,
+    design: Design,
+    score: str,
+    *,
+    with_excess: bool,
 ) -> dict[str, float]:
-    """What the scores a and b [folds, seeds] of one pair say, by the names of `COLUMNS`; `parts`: of a sum."""
+    """What the scores a and b [folds, seeds] of one pair say, by the names of `COLUMNS`.
+
+    `parts`: of a score with values of utterances. `with_excess`: as for `Components.test`, in the verdict's test.
+    """
     d = a - b
     if d.size == 0:
         return {"folds": 0, "seeds": 0}
     q = design.correction(len(d))
     corrected, folds = student.corrected(d, q), student.fold_means(d)
     unpaired, paired = student.unpaired(a, b), student.paired(d)
-    name, own = verdicts_test(parts, corrected, q, design)
+    name, own = verdicts_test(parts, corrected, q, repeats=design.repeats, with_excess=with_excess)
     better = -1 if score in METRICS and METRICS[score].lower_is_better else 1
     above, within, below = own.posterior(settings.margin)
     win, win_low, win_high = bootstrap.superiority(better * d, settings.alpha)
@@ -176,11 +188,12 @@ def tests(
     return named | {name: float(value) for name, value in values.items()}
 
 
-def verdicts_test(parts: Components | None, corrected: Student, q: float, design: Design) -> tuple[str, Student]:
+def verdicts_test(
+    parts: Components | None, corrected: Student, q: float, *, repeats: int, with_excess: bool
+) -> tuple[str, Student]:
     """The test that the verdict follows, and its name (`docs/statistics.md` says when it is which)."""
-    if parts is None or parts.seeds < 2 or parts.units < 2 or design.repeats > 1:
+    if parts is None or parts.seeds < 2 or parts.units < 2 or repeats > 1:
         return RESAMPLED, corrected
-    with_excess = design.left_out is not None
     return WITH_EXCESS if with_excess else COMPONENTS, parts.test(q, with_excess=with_excess)
 
 
@@ -197,7 +210,3 @@ def decide(row: tuple, alpha: float) -> verdict.Verdict:
     """A row's verdict."""
     lower_is_better = row.score in METRICS and METRICS[row.score].lower_is_better
     return verdict.decide(row.difference, row.p_holm, row.p_equivalence_holm, alpha, lower_is_better=lower_is_better)
-
-
-def _is_sum(score: str) -> bool:
-    return score not in METRICS or METRICS[score].is_sum

@@ -79,7 +79,7 @@ def components(
     raw = count / (count - 1) * _square_sum(np.bincount(unit, weights * centred)) / k**2
     noise = float((weights**2 * z.var(axis=0, ddof=1)).sum()) / (r * k**2)
     runs, utterances = float(_square_sum(within)) / (k * (r - 1)), k * max(0.0, float(raw) - noise)
-    between = float(d.mean(axis=1).var(ddof=1))
+    between = _square_sum(d.mean(axis=1) - d.mean()) / (k - 1)
     return Components(
         difference=float(d.mean()),
         folds=k,

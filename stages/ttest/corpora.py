@@ -20,12 +20,14 @@ from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 
-from stages.common import cli, figures, files, tables
+from stages.common import cli, figures, files, metrics, tables
 from stages.common.errors import UserError
 from stages.ttest import corpora_input, forest
 from stages.ttest.report import interval, pair, signed
 from stages.ttest.student import Student
 
+SINGLE = metrics.recall(""), metrics.concordance("")
+"""How the names of scores of single classes or dimensions begin."""
 LEVEL = 0.95
 """What every interval holds."""
 
@@ -61,7 +63,10 @@ def main() -> None:
         "studies", nargs="+", metavar="STUDY", help="a study's folder or its ttest.csv; NAME=PATH names it"
     )
     parser.add_argument(
-        "--score", action="append", metavar="NAME", help="combine this score, can be repeated; default: all but recalls"
+        "--score",
+        action="append",
+        metavar="NAME",
+        help="combine this score, can be repeated; default: all but those of single classes or dimensions",
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write corpora.csv, corpora.md and forest.png there")
     options = parser.parse_args()
@@ -81,7 +86,7 @@ def main() -> None:
 
 
 def chosen(rows: pd.DataFrame, names: list[str] | None) -> list[str]:
-    """The scores to combine: `names`, or all but the recalls.
+    """The scores to combine: `names`, or all but those of single classes or dimensions.
 
     Raises
     ------
@@ -92,7 +97,7 @@ def chosen(rows: pd.DataFrame, names: list[str] | None) -> list[str]:
     for name in names or ():
         if name not in found:
             raise UserError(f"--score must be one of {', '.join(found)}, but is {name!r}")
-    return list(dict.fromkeys(names or (name for name in found if not name.startswith("recall_"))))
+    return list(dict.fromkeys(names or (name for name in found if not name.startswith(SINGLE))))
 
 
 def combine(rows: pd.DataFrame, scores: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

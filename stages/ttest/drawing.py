@@ -9,11 +9,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from stages.common import figures
-from stages.common.metrics import METRICS
+from stages.common.metrics import DEFAULTS, METRICS
 from stages.common.params import Compare
 from stages.common.tables import p_value
 from stages.common.variants import label
-from stages.ttest.report import TESTS, pair, signed
+from stages.ttest.report import TESTS, pair, signed, units
 from stages.ttest.verdict import Verdict, amount
 
 LOOKS = {
@@ -38,10 +38,10 @@ def differences(table: pd.DataFrame, settings: Compare, corpus: str) -> Figure:
             look = LOOKS[_look(row.verdict)]
             axis.plot([100 * row.low, 100 * row.high], [i, i], color=look["color"], linewidth=1.8)
             axis.plot(100 * row.difference, i, markersize=6, **look)
-        unit = METRICS[metric].unit
-        axis.set(title=METRICS[metric].label, xlabel=f"difference ({unit}), first model minus second")
+        axis.set(title=METRICS[metric].label, xlabel=f"difference ({units(metric)}), first model minus second")
+    usual = DEFAULTS[METRICS[settings.metrics[0]].task][0]
     keys = [Line2D([], [], label=name, **look) for name, look in LOOKS.items()]
-    keys.append(Patch(color="0.85", label=f"margin: ± {amount(settings.margin)}"))
+    keys.append(Patch(color="0.85", label=f"margin: ± {amount(settings.margin, usual)}"))
     figure.legend(handles=keys, loc="outside upper center", ncols=len(keys), frameon=False)
     level = f"{100 * (1 - settings.alpha):g} %"
     tests = " / ".join(TESTS[name].lower() for name in dict.fromkeys(table.loc[table["score"].isin(METRICS), "test"]))
@@ -106,7 +106,7 @@ def matrix(table: pd.DataFrame, names: list[str], metric: str, corpus: str) -> F
     axis.set_xticks(range(count), titles, rotation=90)
     axis.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axis.spines[:].set_visible(False)
-    figure.colorbar(image, shrink=min(1, 3 / size), label=f"row better by ({METRICS[metric].unit})")
+    figure.colorbar(image, shrink=min(1, 3 / size), label=f"row better by ({units(metric)})")
     lines = "row minus column, P after Holm over all pairs\n▲ row better, ▼ column better, = equivalent"
     figure.suptitle(f"{METRICS[metric].label} (corpus: {corpus})\n{lines}", size="medium")
     return figure

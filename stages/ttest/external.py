@@ -15,7 +15,7 @@ from pyarrow import compute as pc
 from pyarrow import csv, parquet
 from pydantic import ValidationError
 
-from stages.common import cli
+from stages.common import cli, task
 from stages.common.errors import UserError, short
 from stages.common.metrics import METRICS, PAPERS
 from stages.common.params import Compare, explain
@@ -24,6 +24,7 @@ from stages.ttest import analysis, answers, design
 REQUIRED = ("variant", "fold", "seed", "utterance_id", "actual", "predicted")
 OPTIONAL = ("dialogue", "speaker", "session")
 PROBABILITY = "probability_"
+SCORES = [name for name, metric in METRICS.items() if metric.task == "classes"]
 TEXT = pa.dictionary(pa.int32(), pa.string())
 ROUNDING = 1e-6
 """By how much float32 may be beyond 1."""
@@ -56,7 +57,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--classes", nargs="+", help="the classes, in order; default: those of the files, sorted")
     parser.add_argument("--pair", nargs=2, action="append", metavar=("A", "B"), help="default: all pairs of models")
-    parser.add_argument("--metrics", nargs="+", default=list(PAPERS), help=", ".join(METRICS))
+    parser.add_argument("--metrics", nargs="+", default=list(PAPERS), help=", ".join(SCORES))
     parser.add_argument("--margin", type=float, default=0.01, help="smaller differences are of no interest (.01)")
     parser.add_argument("--alpha", type=float, default=0.05, help="level of the tests (.05)")
     parser.add_argument(
@@ -74,6 +75,9 @@ def _settings(options: argparse.Namespace) -> Compare:
         raise UserError("\n       ".join(f"--{explain(e)}" for e in error.errors())) from None
     if not 0 <= options.test_to_train < np.inf:
         raise UserError(f"--test-to-train must be a number from 0, but is {options.test_to_train}")
+    for name in settings.metrics:
+        if METRICS[name].task != "classes":
+            raise UserError(f"--metrics must be scores of classes, but {name} is one of {METRICS[name].task}")
     return settings
 
 
@@ -150,6 +154,7 @@ def read(path: Path, columns: dict[str, str]) -> Table:
 def _own_names(path: Path, names: list[str], columns: dict[str, str]) -> dict[str, str]:
     """The file's names of the columns that are read → ours."""
     own = {}
+    _refuse_dimensions(path, names, columns)
     for name in (*REQUIRED, *OPTIONAL):
         theirs = columns.get(name, name)
         if theirs in own:
@@ -172,6 +177,16 @@ def _own_names(path: Path, names: list[str], columns: dict[str, str]) -> dict[st
         if names.count(theirs) > 1:
             raise UserError(f"{path} must have each column once, but has {short(theirs)} {names.count(theirs)} times")
     return own
+
+
+def _refuse_dimensions(path: Path, names: list[str], columns: dict[str, str]) -> None:
+    """Raise a UserError if a file has values of dimensions, and no class."""
+    for theirs in names:
+        if theirs.startswith("actual_") and columns.get("actual", "actual") not in names:
+            raise UserError(
+                f"{path} must have predictions of classes, in columns actual and predicted, but has {theirs}: values "
+                "of dimensions are compared within a study alone, with task: dimensions"
+            )
 
 
 def _read_csv(path: Path, columns: dict[str, str]) -> pa.Table:
@@ -322,7 +337,7 @@ def _arrange(table: Table, classes: list[str] | None) -> answers.Answers:
             )
     if named:
         _normalise(table, [PROBABILITY + name for name in classes])
-    return answers.arrange(rows, list(classes), where=table.where)
+    return answers.arrange(rows, task.classes(classes), where=table.where)
 
 
 def _normalise(table: Table, names: list[str]) -> None:

@@ -10,7 +10,8 @@ from matplotlib.patches import Polygon
 
 from stages.common import figures
 from stages.common.metrics import METRICS
-from stages.ttest.report import pair
+from stages.ttest.report import pair, units
+from stages.ttest.verdict import POINTS, unit
 
 COMBINED, NEW = "combined", "a new corpus"
 COLOUR = "#0173b2"
@@ -43,9 +44,9 @@ def draw(table: pd.DataFrame, members: pd.DataFrame, level: float) -> Figure:
             axis.set(visible=True, xlim=edges)
             axis.set_title(titles[own, score], fontsize=10)
             _panel(axis, _of(table, own, score), _of(members, own, score), studies)
-    units = " or as named" if len(set(map(unit, scores))) > 1 else ""
+    in_units = "points or as named" if len(set(map(unit, scores))) > 1 else units(scores[0])
     figure.supxlabel(
-        f"difference (points{units}), first model minus second; an arrow: the interval goes on", size="medium"
+        f"difference ({in_units}), first model minus second; an arrow: the interval goes on", size="medium"
     )
     figure.legend(handles=_keys(f"{100 * level:g} %", NEW in rows), loc="outside upper center", ncols=3, frameon=False)
     return figure
@@ -61,16 +62,10 @@ def limits(table: pd.DataFrame, members: pd.DataFrame) -> tuple[float, float]:
 
 def heading(score: str) -> str:
     """A score's name, with its unit unless that is points, and its direction where that is down."""
-    if score not in METRICS:
-        return score
-    metric = METRICS[score]
-    in_units = f", in units of {metric.unit}" if metric.unit != "points" else ""
-    return metric.label + in_units + ("; the lower the better" if metric.lower_is_better else "")
-
-
-def unit(score: str) -> str:
-    """What a hundredth of a score is."""
-    return METRICS[score].unit if score in METRICS else "points"
+    metric = METRICS.get(score)
+    in_units = f", in {units(score)}" if unit(score) != POINTS else ""
+    lower = "; the lower the better" if metric and metric.lower_is_better else ""
+    return (metric.label if metric else score) + in_units + lower
 
 
 def _panel(axis: Axes, combined: pd.DataFrame, members: pd.DataFrame, studies: list[str]) -> None:

@@ -29,13 +29,17 @@ from scipy import stats
 from stages.common import cli, tables
 from stages.common.errors import UserError
 from stages.common.metrics import METRICS
+from stages.common.plan import TaskKind
 from stages.ttest import report
 from stages.ttest.comparisons import Differences
 from stages.ttest.components import Components
 from stages.ttest.student import ratio
 from stages.ttest.study import read
+from stages.ttest.verdict import amount
 
 DATA, FOLDS, SEEDS = (1, 2, 4), (5, 10), (3, 5, 10, 20)
+SCORES = [name for name, metric in METRICS.items() if metric.is_sum or metric.task == "dimensions"]
+"""Those with parts."""
 DRAWS, SEED = 4000, 0
 """Of the estimated variances of a planned study, and the seed of their random numbers."""
 ENOUGH_POWER = 0.8
@@ -144,7 +148,7 @@ def page(
     components: dict[tuple[str, str], Components],
     *,
     q: float,
-    metric_label: str,
+    metric: str,
     points: list[float],
     alpha: float,
     with_excess: bool,
@@ -155,8 +159,8 @@ def page(
     ----------
     components: of each pair of variants, all of one study.
     q: the study's correction.
-    metric_label: for the title.
-    points: differences to see, in points: a hundredth of the score.
+    metric: the score that they are of.
+    points: differences to see, in hundredths of the score.
     with_excess: as for `Components.test`.
 
     Raises
@@ -171,8 +175,10 @@ def page(
                 f"{study.folds}, {study.seeds} and {study.units}"
             )
     shapes = sorted({f"{study.folds} folds × {study.seeds} seeds" for study in components.values()})
+    numbers = {"level": f"{100 * LEVEL:g} %", "few": FEW_RUNS}
     sections = [
-        f"# Power: {metric_label}\n\n{TEXT.format(shape=', '.join(shapes), level=f'{100 * LEVEL:g} %', few=FEW_RUNS)}",
+        f"# Power: {METRICS[metric].label}\n\n"
+        + TEXT.format(unit=report.units(metric), shape=", ".join(shapes), **numbers),
         tables.markdown(
             pd.DataFrame([_now(report.pair(*pair), study, q, with_excess) for pair, study in components.items()])
         ),
@@ -182,13 +188,13 @@ def page(
         by_difference = _plans(study, points, q=q, alpha=alpha, with_excess=with_excess)
         for value, table in zip(points, by_difference, strict=True):
             sections += [
-                f"## {report.pair(*pair)}: to see {value:g} point{'' if value == 1 else 's'}",
+                f"## {report.pair(*pair)}: to see {amount(value / 100, metric)}",
                 tables.markdown(table),
             ]
     return "\n\n".join(section.rstrip("\n") for section in sections) + "\n"
 
 
-TEXT = """What the standard error (SE) of the mean difference is made of, from {shape}, in points; {level} intervals in
+TEXT = """What the standard error (SE) of the mean difference is made of, from {shape}, in {unit}; {level} intervals in
 brackets. *Runs*: standard deviation of a run around its fold's mean. *Utterances*: of a fold's mean, by other test
 utterances; 0 where runs explain all. *Runs' share*: of SE². More seeds reduce this share alone; the rest needs more
 data, or, for a little, more folds: stop adding seeds when the share is below {few}."""
@@ -256,15 +262,16 @@ def main() -> None:
         raise UserError("the study has no pair of models to compare: see compare.pairs in params.yaml")
     if own.design.repeats > 1:
         raise UserError("power follows the components test, which is for split.repeats of 1, but there are more")
-    found = Differences(own.answers, options.metric, own.design.numbers(own.answers.utterance_id))
+    metric = _metric(options.metric, own.answers.task.kind)
+    found = Differences(own.answers, metric, own.design.numbers(own.answers.utterance_id))
     print(
         page(
             {pair: found.components(*pair) for pair in pairs},
             q=own.design.correction(len(own.answers.folds)),
-            metric_label=METRICS[options.metric].label,
+            metric=metric,
             points=options.points,
             alpha=own.config.compare.alpha,
-            with_excess=own.design.left_out is not None,
+            with_excess=own.design.left_out is not None or own.answers.counts_excess,
         ),
         end="",
     )
@@ -280,10 +287,19 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         metavar=("A", "B"),
         help="two models; may be repeated; default: all of compare.pairs",
     )
-    sums = [name for name, metric in METRICS.items() if metric.is_sum]
-    parser.add_argument("--metric", choices=sums, default="accuracy")
-    parser.add_argument("--points", nargs="+", type=_points, default=[1.0, 2.0, 5.0], help="differences to see")
+    parser.add_argument("--metric", choices=SCORES, help="default: accuracy, of dimensions ccc")
+    parser.add_argument(
+        "--points", nargs="+", type=_points, default=[1.0, 2.0, 5.0], help="differences to see, in hundredths"
+    )
     return parser.parse_args(words)
+
+
+def _metric(asked: str | None, kind: TaskKind) -> str:
+    """The metric that was asked for, or the task's first with parts."""
+    known = [name for name in SCORES if METRICS[name].task == kind]
+    if asked is not None and asked not in known:
+        raise UserError(f"--metric must be one of {', '.join(known)} where the task is {kind}, but is {asked}")
+    return asked or ("accuracy" if "accuracy" in known else known[0])
 
 
 def _points(word: str) -> float:

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 
 from stages.common import tables
-from stages.common.metrics import METRICS
+from stages.common.metrics import DEFAULTS, METRICS
 from stages.common.params import Compare
+from stages.common.plan import TaskKind
 from stages.common.variants import label
-from stages.ttest.comparisons import COMPONENTS, RESAMPLED, WITH_EXCESS
+from stages.ttest.comparisons import COMPONENTS, DETAILS, RESAMPLED, WITH_EXCESS
 from stages.ttest.design import Design
-from stages.ttest.verdict import amount
+from stages.ttest.verdict import POINTS, amount, unit
 
 MOST = 45
 """Pairs that people are shown: all of ten models, the best of more."""
@@ -22,12 +23,23 @@ TESTS = {
     WITH_EXCESS: "Components test, the folds' excess counted",
     RESAMPLED: "Corrected resampled t-test",
 }
+JACKKNIFE = (
+    ", by the jackknife: the CCC of a fold is no sum over its utterances, so what a {unit} adds to it is how much it "
+    "changes without that {unit}"
+)
+"""What is said of the components tests of a score that is no sum."""
 WHY_RESAMPLED = {
     "sum": "this score is no sum over utterances, which the components test needs",
     "seeds": "with one seed the runs' part cannot be seen",
     "units": "with one {unit} the utterances' part cannot be seen",
     "repeats": "the corpus was divided more than once",
 }
+
+SINGLE: dict[TaskKind, tuple[str, str]] = {
+    "classes": ("Recall by class", "recalls"),
+    "dimensions": ("CCC by dimension", "CCCs of dimensions"),
+}
+"""Task → the heading and the name of the scores of single classes or dimensions."""
 
 
 def foremost(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -45,15 +57,17 @@ def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, design: Des
     """The whole page; `ranks`: a row a model, a column a metric, the probability of being the best."""
     if table.empty:
         return "# Which fusion is better?\n\nThe study has no pair of models to compare: see `compare.pairs`.\n"
-    pairs, tested = table.groupby(["a", "b"]).ngroups, _tested(table)
+    kind = METRICS[settings.metrics[0]].task
+    usual, single = DEFAULTS[kind][0], table["family"] == DETAILS[kind]
+    pairs, tested = table.groupby(["a", "b"]).ngroups, int(table.loc[single, "p"].notna().sum())
     table = foremost(table, settings.metrics[0])
     shown = f" {MOST} pairs, of the models that are best on the first metric, stand here; all are in ttest.csv."
     shape = f"{table['folds'].max():.0f} folds × {table['seeds'].max():.0f} seeds"
     sections = [
         f"# Which fusion is better?\n\nCorpus: {corpus}, {shape}. Verdicts hold at α = {settings.alpha:g} after Holm's "
         f"correction over the {pairs} pair{'s' if pairs > 1 else ''} of a metric; *equivalent* means that the "
-        f"difference is surely within ± {amount(settings.margin)}; *undecided* is no evidence either way. "
-        "Differences are in points, first model minus second. What each number means: docs/statistics.md."
+        f"difference is surely within ± {amount(settings.margin, usual)}; *undecided* is no evidence either way. "
+        f"Differences are in {units(usual)}, first model minus second. What each number means: docs/statistics.md."
         + (shown if pairs > MOST else ""),
         "\n".join(_line(rows, settings) for _, rows in table.groupby(["a", "b"], sort=False)),
     ]
@@ -67,9 +81,9 @@ def as_markdown(table: pd.DataFrame, settings: Compare, corpus: str, design: Des
         "## Which model is the best?\n\nProbability that a model has the best mean score of all, for other test "
         f"utterances, drawn by {design.unit}, and other seeds (bootstrap)",
         tables.markdown(_ranks(ranks)),
-        f"## Recall by class\n\nDifference in points (P, after Holm over the {tested} tests of "
-        "recalls); **bold** where that is below α",
-        tables.markdown(_recalls(table[table["family"] == "recall"], settings.alpha)),
+        f"## {SINGLE[kind][0]}\n\nDifference in {units(usual)} (P, after Holm over the {tested} tests of "
+        f"{SINGLE[kind][1]}); **bold** where that is below α",
+        tables.markdown(_single(table[table["family"] == DETAILS[kind]], settings.alpha)),
         f"## The paper's t-test: uncorrected\n\n{PAPERS}",
         tables.markdown(_uncorrected(table[table["score"].isin(METRICS)])),
     ]
@@ -88,10 +102,10 @@ def shared(design: Design) -> str:
 
 def _metric(rows: pd.DataFrame, metric: str, settings: Compare, design: Design, level: str) -> list[str]:
     """The sections of one metric."""
-    unit = "" if METRICS[metric].unit == "points" else f"; in units of {METRICS[metric].unit}"
+    written = "" if unit(metric) == POINTS else f"; in {units(metric)}"
     lower = "; the lower the better" if METRICS[metric].lower_is_better else ""
     return [
-        f"## {METRICS[metric].label}\n\n{_test(rows, metric, design)}{unit}{lower}",
+        f"## {METRICS[metric].label}\n\n{_test(rows, metric, design)}{written}{lower}",
         tables.markdown(_tests(rows, level)),
         f"Equivalence within ± {amount(settings.margin, metric)} (two one-sided tests), the smallest margin that would "
         "give it before Holm's correction, and the probability that the difference lies beyond or within the margin",
@@ -108,9 +122,9 @@ def _test(rows: pd.DataFrame, metric: str, design: Design) -> str:
     """Which test the verdicts follow, and why if it is the older one."""
     name = rows["test"].iloc[0]
     if name != RESAMPLED:
-        return TESTS[name]
+        return TESTS[name] + ("" if METRICS[metric].is_sum else JACKKNIFE.format(unit=design.unit))
     reason = "repeats"
-    if not METRICS[metric].is_sum:
+    if rows["units"].isna().all():
         reason = "sum"
     elif rows["seeds"].max() < 2:
         reason = "seeds"
@@ -187,11 +201,11 @@ def _ranks(ranks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"Model": map(label, ranks["variant"])} | cells)
 
 
-def _recalls(rows: pd.DataFrame, alpha: float) -> pd.DataFrame:
+def _single(rows: pd.DataFrame, alpha: float) -> pd.DataFrame:
     cells: dict[str, dict[str, str]] = {}
     for row in rows.itertuples():
         text = f"{signed(row.difference)} ({tables.p_value(row.p_holm)})"
-        cells.setdefault(pair(row.a, row.b), {})[row.score.removeprefix("recall_")] = (
+        cells.setdefault(pair(row.a, row.b), {})[row.score.partition("_")[2]] = (
             f"**{text}**" if row.p_holm < alpha else text
         )
     return pd.DataFrame.from_dict(cells, orient="index").rename_axis("Models").reset_index()
@@ -211,8 +225,9 @@ def _uncorrected(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _tested(table: pd.DataFrame) -> int:
-    return int(table.loc[table["family"] == "recall", "p"].notna().sum())
+def units(score: str) -> str:
+    """In what differences of a score are written."""
+    return POINTS if unit(score) == POINTS else f"units of {unit(score)}"
 
 
 def pair(a: str, b: str) -> str:
@@ -221,19 +236,19 @@ def pair(a: str, b: str) -> str:
 
 
 def deviation(variance: float) -> str:
-    """A variance as a standard deviation in points, − before that of one below 0."""
+    """A variance as a standard deviation in hundredths, − before that of one below 0."""
     if pd.isna(variance):
         return "–"
     return f"{'−' if variance < 0 else ''}{100 * np.sqrt(abs(variance)):.1f}"
 
 
 def signed(difference: float) -> str:
-    """A difference in points."""
+    """A difference in hundredths, that is, in points or another score's `unit`."""
     return "–" if pd.isna(difference) else f"{100 * difference:+z.1f}"  # z: no minus before 0.0
 
 
 def interval(low: float, high: float) -> str:
-    """The ends of an interval, in points."""
+    """The ends of an interval, in hundredths."""
     return "–" if pd.isna(low) else f"[{signed(low)}, {signed(high)}]"
 
 

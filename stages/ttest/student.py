@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import special
 
 ROUNDING = 1e-12
-"""Scores are shares of counted utterances: a smaller spread or difference is rounding."""
+"""Scores are about 1 or less, as shares of counted utterances are: a smaller spread or difference is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from stages.common import corpus, params, predictions
+from stages.common import corpus, params, predictions, task
 from stages.common.errors import UserError
 from stages.ttest import answers, design
 from stages.ttest.answers import Answers
@@ -31,9 +31,10 @@ def read() -> Study:
     """
     config, meta = params.load(), corpus.read_meta()
     folds, utterances = corpus.read_folds(), corpus.read_utterances()
-    study = config.models, config.seeds, meta.classes
+    aim = task.of(config.task, meta)
+    study = config.models, config.seeds, aim
     dev = predictions.read_study(*study, part="dev") if "calibration_error" in config.compare.metrics else None
-    found = answers.arrange(predictions.read_study(*study), meta.classes, dev)
+    found = answers.arrange(predictions.read_study(*study), aim, dev)
     check_tested(found, folds, set(utterances["utterance_id"]))
     return Study(config, found, design.of_study(folds, utterances), meta.corpus)
 

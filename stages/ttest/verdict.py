@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from stages.common import metrics
 from stages.common.metrics import METRICS
+
+POINTS, HUNDREDTH = "points", "0.01"
+"""Units of a hundredth of a score (`Metric.unit`)."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,16 @@ def decide(difference: float, p: float, p_equivalence: float, alpha: float, *, l
     return Verdict(better, bool(p_equivalence < alpha))
 
 
-def amount(size: float, metric: str = "accuracy") -> str:
-    """.01 → `1 point`, or `1 × 0.01 nat`."""
-    if metric in METRICS and METRICS[metric].unit != "points":
-        return f"{100 * size:g} × {METRICS[metric].unit}"
-    return f"{100 * size:g} point{'' if size == 0.01 else 's'}"
+def amount(size: float, score: str = "accuracy") -> str:
+    """.01 → `1 point`, `1 × 0.01 nat`, or of a score without a unit `0.01`."""
+    own = unit(score)
+    if own == POINTS:
+        return f"{100 * size:g} point{'' if size == 0.01 else 's'}"
+    return f"{size:g}" if own == HUNDREDTH else f"{100 * size:g} × {own}"
+
+
+def unit(score: str) -> str:
+    """What a hundredth of a score is called, be it a metric or the score of a single class or dimension."""
+    if score in METRICS:
+        return METRICS[score].unit
+    return HUNDREDTH if score.startswith(metrics.concordance("")) else POINTS

@@ -8,24 +8,30 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common import cli, corpus, figures, files, params, scores, tables, tuning, variants
+from stages.common import cli, corpus, figures, files, params, scores, tables, task, tuning, variants
 from stages.common.errors import UserError
 from stages.common.metrics import METRICS
+from stages.common.task import Task
 from stages.tuning import drawing
 from stages.tuning.expected import best_of
 
 TABLE, PAGE, FOLDER = Path("metrics/tuning.csv"), Path("metrics/tuning.md"), Path("plots/tuning")
 COLUMNS = ["variant", "draws", "development", "test", "runs"]
 CHOSEN = ["variant", "draw", "chosen", "runs"]
-SCORE = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "loss": "negative_log_likelihood"}
+SCORE = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "loss": "negative_log_likelihood",
+    "ccc": "ccc",
+}
 """`train.protocol.select` → the same score of the test part."""
 
 
 def main() -> None:
     """Summarise and draw what each number of draws yields, and what was chosen."""
     config, meta = params.load(), corpus.read_meta()
-    score = SCORE[config.train.protocol.select]
-    tuned = {name: _read(name, config.seeds, meta.classes, score) for name in config.variants if config.tune.draws}
+    aim, score = task.of(config.task, meta), SCORE[config.train.protocol.select]
+    tuned = {name: _read(name, config.seeds, aim, score) for name in config.variants if config.tune.draws}
     lower = METRICS[score].lower_is_better
     curves = _joined([expected(name, draws, lower) for name, draws in tuned.items()], COLUMNS)
     chosen = _joined([choices(name, draws) for name, draws in tuned.items()], CHOSEN)
@@ -39,7 +45,7 @@ def main() -> None:
             figures.save(figure, folder / "draws.png")
 
 
-def _read(variant: str, seeds: list[int], classes: list[str], score: str) -> pd.DataFrame:
+def _read(variant: str, seeds: list[int], aim: Task, score: str) -> pd.DataFrame:
     """The draws of all runs of a variant: the columns of `tuning.csv`, seed, and the test part's score as `test`."""
     found = []
     for seed in seeds:
@@ -48,7 +54,7 @@ def _read(variant: str, seeds: list[int], classes: list[str], score: str) -> pd.
             raise UserError(f"{variant} seed {seed}: its draws are missing: dvc repro writes what is missing")
         rows = tuning.read_predictions(variant, seed).groupby(["fold", "draw"], sort=False)
         tested = pd.DataFrame(
-            [{"fold": fold, "draw": draw, "test": scores.scores(own, classes)[score]} for (fold, draw), own in rows]
+            [{"fold": fold, "draw": draw, "test": scores.scores(own, aim)[score]} for (fold, draw), own in rows]
         )
         found.append(draws.merge(tested, on=["fold", "draw"], validate="1:1").assign(seed=seed))
     return pd.concat(found, ignore_index=True)

@@ -69,7 +69,7 @@ class Progress:
             run.last = now
             run.first = run.last if run.first is None else run.first
         self.at_once = max(self.at_once, sum(not run.latest.has_ended for run in self.runs.values()))
-        if progress.dev_accuracy is not None:
+        if progress.dev is not None:
             self.line.set_description_str(self.text(run_id))
 
     def text(self, run_id: RunId) -> str:
@@ -80,8 +80,8 @@ class Progress:
             (f"{self.place.text(self.place.left(self.clock() - self.warm_up(), left))}; " if self.place else "")
             + f"{self.variant}: {ended} of {len(self.run_ids)} runs done"
             + (f", {study.about(left)} left" if left is not None else "")
-            + f"; seed {run_id.seed}, fold {run_id.fold}: epoch {progress.epochs_done}, development accuracy "
-            + f"{progress.dev_accuracy:.3f}"
+            + f"; seed {run_id.seed}, fold {run_id.fold}: epoch {progress.epochs_done}, development "
+            f"{progress.dev[0]} {progress.dev[1]:.3f}"
         )
 
     def left(self) -> float | None:
