@@ -449,7 +449,7 @@ def test_stopping_and_the_predictions_follow_what_is_selected_by(trained):
             labels = corpus.label[rows[fold]["dev"]]
             assert (run.dev_outputs.argmax(1) == labels).mean() == run.epochs[best].dev["accuracy"]
             loss = -np.log(run.dev_outputs[np.arange(len(labels)), labels]).mean()
-            assert loss == pytest.approx(run.epochs[best].dev_loss, rel=1e-5)
+            assert loss == pytest.approx(run.epochs[best].dev["loss"], rel=1e-5)
             chosen[select].append((fold, best))
     assert len({tuple(sorted(own)) for own in chosen.values()}) == 3  # else this would show nothing
 
