@@ -244,6 +244,13 @@ def test_without_weights_the_error_says_how_to_keep_them(study, monkeypatch, cap
         asked(monkeypatch, capsys, *OTHERS, *(argument.format(study) for argument in ALL))
 
 
+def test_of_dimensions_nothing_is_predicted(study, monkeypatch, capsys):
+    of_dimensions = params.load().model_copy(update={"task": "dimensions"})
+    monkeypatch.setattr(command.params, "load", lambda: of_dimensions)
+    with pytest.raises(UserError, match="task must be classes for predictions of single utterances, but is dimensions"):
+        asked(monkeypatch, capsys, *OTHERS)
+
+
 def test_features_that_were_made_otherwise_than_params_say(study):
     config = params.load()
     modality = config.modalities["audio"]
