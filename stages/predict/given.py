@@ -75,8 +75,8 @@ def _check_used(given: Given, names: list[str], media: dict[str, str | None]) ->
             raise UserError(f"{OPTIONS[medium]} must be what a modality is made of, but this study makes {made}")
 
 
-def _sequence(given: Given, config: Params, known: Features, name: str, medium: str | None) -> Ragged:
-    """One modality's sequence, as the only one of a ragged array like the corpus's."""
+def _option(given: Given, name: str, medium: str | None) -> str:
+    """The one option that gives a modality."""
     ways = {
         "--missing": name in given.missing,
         "--features": name in given.arrays,
@@ -91,14 +91,18 @@ def _sequence(given: Given, config: Params, known: Features, name: str, medium: 
             f"{name} must be given, but is not: {made}--features {name}=FILE.npy, or --missing {name} for an utterance "
             "without it"
         )
-    own = known.sequences[name]
-    if there == ["--missing"]:
+    return there[0]
+
+
+def _sequence(given: Given, config: Params, known: Features, name: str, medium: str | None) -> Ragged:
+    """One modality's sequence, as the only one of a ragged array like the corpus's."""
+    place, own = _option(given, name, medium), known.sequences[name]
+    if place == "--missing":
         return _one(own, own.values[:0], own.embedding)
-    if there == ["--features"]:
+    if place == "--features":
         place = str(given.arrays[name])
         values, embedding = _array(given.arrays[name], own), own.embedding
     else:
-        place = there[0]
         values, embedding = _made(config, own, name, given.media[medium])
     if not len(values):
         raise UserError(f"{place}: must have at least one position of {name}, but has none; --missing {name} allows it")
