@@ -13,16 +13,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import yaml
 from hypothesis import settings
 
 from benchmarks.published_corpus import Corpus, Sizes, parts, write
-from stages.common import corpus, costs, features, predictions
-from stages.corpus import writer
+from stages.common import corpus, costs, features, files, params, plan, predictions
+from stages.common.records import RunId
+from stages.corpus import manifest, writer
 
 ROOT = Path(__file__).parents[1]
 SMALL = Sizes(audio=(19, 5), video=(7, 11), text=13, vocabulary=29, embedding=3, prosody=2)
 UTTERANCES = 140
+HEARD = ["self_tva", "cross_tva", "concat_ta"]
+"""The variants of the study that `heard` is."""
 
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault
@@ -192,3 +196,64 @@ def study(tmp_path) -> Study:
     study = Study(folder)
     study.set(corpus__synthetic__utterances=150, model__hidden=6, train__protocol__patience=2)
     return study
+
+
+@pytest.fixture(scope="session")
+def heard(tmp_path_factory) -> Path:
+    """A study of sound, words and arrays of video, trained with weights kept; its corpus is in `corpus/`."""
+    folder = tmp_path_factory.mktemp("heard")
+    rng, words = np.random.default_rng(0), ["well", "no", "unbelievable", "antidisestablishmentarianism", "you", "go"]
+    (folder / "corpus").mkdir()
+    rows = []
+    for i in range(40):
+        seconds = 0.05 + 0.01 * rng.integers(15)
+        samples = 0.3 * np.sin(2 * np.pi * (300 + 200 * (i % 2)) * np.arange(round(seconds * 16000)) / 16000)
+        soundfile.write(folder / f"corpus/u{i}.wav", samples + 0.01 * rng.standard_normal(len(samples)), 16000)
+        np.save(folder / f"corpus/u{i}.npy", rng.standard_normal((rng.integers(1, 6), 5)).astype("f4"))
+        text = " ".join(rng.choice(words, rng.integers(1, 8)))
+        row = {"utterance_id": f"u{i}", "label": ("calm", "angry")[i % 2], "transcription": text}
+        rows.append(row | {"audio_file_name": f"u{i}.wav", "video_file_name": f"u{i}.npy"})
+    pd.DataFrame(rows).to_csv(folder / "corpus/metadata.csv", index=False)
+    modalities = {
+        "text": {"letter": "t", "features": {"extractor": "glove", "weights": "random"}},
+        "video": {"letter": "v", "positions": 0.6},
+        "audio": {"letter": "a", "standardise": True, "features": {"extractor": "mfcc", "coefficients": 3}},
+    }
+    changes = {"variants": HEARD, "seeds": [1, 2], "modalities": modalities, "headline__modalities": "tva"}
+    changes |= {"corpus": {"source": "manifest", "root": "corpus"}, "split__folds": 2, "model__hidden": 3}
+    changes |= {"model__heads": 2, "train__protocol__max_epochs": 2, "train__save_weights": True}
+    document = changed(yaml.safe_load((ROOT / "params.yaml").read_text()), changes)
+    (folder / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        _train_here()
+    return folder
+
+
+def _train_here() -> None:
+    """Run the study of the current folder up to its runs, in this process."""
+    from stages.features import __main__ as features_stage  # these take long to import, and most tests need none
+    from stages.plan import __main__ as plan_stage
+    from stages.split.__main__ import divide
+    from stages.train import outputs, protocol
+
+    config = params.load()
+    with files.replacing(corpus.FOLDER) as folder:
+        manifest.read(config.corpus).write(folder)
+    utterances = corpus.read_utterances()
+    for name in config.modalities:
+        with files.replacing(features.FOLDER / name) as folder:
+            features_stage.write(config, name, utterances, folder)
+    divide(utterances, config.split).to_csv(corpus.FOLDS, index=False)
+    plan_stage.main()
+    folds = corpus.read_folds()
+    for variant in config.variants:
+        own = plan.read(variant)
+        known = features.read(own.names)
+        rows = {fold: features.fold_rows(known, folds, fold) for fold in corpus.numbers(folds)}
+        ids = [RunId(seed, fold) for seed in config.seeds for fold in rows]
+        runs = dict(protocol.train(own, ids, rows, known, at_once=len(ids)))
+        for seed in config.seeds:
+            records = {fold: runs[seed, fold].record(weights=True) for fold in rows}
+            with files.replacing(predictions.folder(variant, seed)) as run_folder:
+                outputs.write(run_folder, known, folds, records, own.task)

@@ -380,7 +380,7 @@ def made(tmp_path_factory) -> Path:
             for seed in SEEDS:
                 records = {fold: runs[seed, fold].record(weights=True) for fold in rows}
                 with files.replacing(predictions.folder(variant, seed)) as run_folder:
-                    outputs.write(run_folder, known, folds, records)
+                    outputs.write(run_folder, known, folds, records, own.task)
         stage.main()
     return folder
 
@@ -528,7 +528,7 @@ def test_weights_that_are_not_there_or_not_the_runs(study):
     before, tables = path.read_bytes(), written()
     other = predictions.folder("self_t", 2) / "fold2.safetensors"
     damages = {
-        "is missing: evaluate.emap and evaluate.missing need .* which train.save_weights: true keeps": None,
+        "is missing: set train.save_weights: true in params.yaml, then run dvc repro": None,
         "must hold a model's weights, but is damaged": before[:100],
         "must hold the weights of the variant's model, but Missing key": other.read_bytes(),
     }

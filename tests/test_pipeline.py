@@ -75,8 +75,8 @@ def test_from_nothing_the_same_bytes_come_out(repository):
     again = ran(repository.ok("dvc", "repro"))
     # Not split: its folds are the corpus's own, a file that DVC has again by then.
     prepared = {"plan", "corpus", "features@text", "features@video", "features@audio"}
-    scored = {"references", "aggregate", "ttest", "confusion", "gates", "tuning", "evaluate", "headline", "cost"}
-    assert set(again) == prepared | {"train@self_tva-1", "train@cross_tva-1"} | scored | {"report"}
+    scored = {"references", "aggregate", "ttest", "confusion", "gates", "tuning", "evaluate", "attention", "headline"}
+    assert set(again) == prepared | {"train@self_tva-1", "train@cross_tva-1"} | scored | {"cost", "report"}
     assert repository.ok("git", "status", "--porcelain") == ""
 
 

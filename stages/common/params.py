@@ -323,6 +323,22 @@ class Evaluate(Section):
         return sizes
 
 
+class Report(Section):
+    """What is drawn of single utterances, from the runs' weights (`docs/attention.md`)."""
+
+    attention: bool = False
+    """Whether to draw which positions attend to which, and how much attention falls on padding."""
+    utterances: Literal["auto"] | Annotated[list[str], Field(min_length=1, max_length=1000)] = "auto"
+    """Whose maps are drawn: names of utterances; auto: of each class the most and the least certain one."""
+
+    @field_validator("utterances")
+    @classmethod
+    def _distinct_utterances(cls, names: str | list[str]) -> str | list[str]:
+        if names != "auto":
+            _distinct(names)
+        return names
+
+
 class Params(Section):
     """All of `params.yaml`; defaults are the paper's values."""
 
@@ -345,6 +361,7 @@ class Params(Section):
     compare: Compare = Compare()
     confusion: Confusion
     evaluate: Evaluate = Evaluate()
+    report: Report = Report()
 
     @model_validator(mode="before")
     @classmethod
@@ -375,6 +392,8 @@ class Params(Section):
         untold = [name for name in self.references if self.task == "dimensions" and name.startswith("majority")]
         if untold:
             raise ValueError(f"references must be late_… or prior_… where task is dimensions, but one is {untold[0]}")
+        if self.task == "dimensions" and self.report.attention:
+            raise ValueError("report.attention must be false where task is dimensions, but is true")
         if self.task == "dimensions" and self.corpus.source not in RATED:
             raise ValueError(
                 f"task must be classes for corpus.source {self.corpus.source}, but is {self.task}, which only "
@@ -508,9 +527,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _weights_kept(self) -> "Params":
-        asked = [name for name in ("emap", "missing") if getattr(self.evaluate, name)]
+        asked = [f"evaluate.{name}" for name in ("emap", "missing") if getattr(self.evaluate, name)]
+        asked += ["report.attention"] if self.report.attention else []
         if asked and not self.train.save_weights:
-            raise ValueError(f"train.save_weights must be true when evaluate.{asked[0]} is true, but is false")
+            raise ValueError(f"train.save_weights must be true when {asked[0]} is true, but is false")
         return self
 
     @model_validator(mode="after")

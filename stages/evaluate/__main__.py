@@ -5,6 +5,7 @@ predictions, `evaluations/emap/<variant>/seed<seed>/`. What is not asked for is 
 says so.
 """
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -46,9 +47,10 @@ def _evaluated(config: params.Params) -> list[Evaluated]:
     names = config.variants if config.evaluate.missing else several if config.evaluate.emap else []
     if not names:
         return []
-    from stages.evaluate import parallel  # which imports torch
+    from stages.evaluate import parallel, run  # which import torch
 
-    return parallel.evaluate_all(list(product(names, config.seeds)), config)
+    work = partial(run.evaluate, asked=config.evaluate, metrics=config.compare.metrics)
+    return parallel.in_processes(work, list(product(names, config.seeds)), config.train.workers, stage="evaluate")
 
 
 def _write_predictions(found: list[Evaluated]) -> None:

@@ -1,36 +1,41 @@
-"""The evaluations of all variants and seeds, shared out over processes of one thread each."""
+"""Work on all variants and seeds, shared out over processes of one thread each."""
 
 import multiprocessing
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Literal, TypeVar
 
 import torch
 from tqdm import tqdm
 
 from stages.common.errors import UserError
-from stages.common.params import Params
 from stages.common.processes import cores, follow_parent
-from stages.evaluate.found import Evaluated
-from stages.evaluate.run import evaluate
+
+Result = TypeVar("Result")
 
 
-def evaluate_all(jobs: list[tuple[str, int]], config: Params) -> list[Evaluated]:
-    """Evaluate each variant and seed of `jobs`; the results in their order, whatever the number of processes.
+def in_processes(
+    work: Callable[..., Result], jobs: list[tuple], workers: Literal["auto"] | int, *, stage: str
+) -> list[Result]:
+    """`work` with the arguments of each of `jobs`; the results in their order, whatever the number of processes.
+
+    `workers`: `train.workers`; `stage`: a name for messages.
 
     Raises
     ------
     UserError
-        As `evaluate`, and if a process is killed.
+        As `work`, and if a process is killed.
     """
     if not jobs:
         return []
-    processes = cores() if config.train.workers == "auto" else config.train.workers
+    processes = cores() if workers == "auto" else workers
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    line = tqdm(total=len(jobs), desc="evaluate", unit="run", disable=not sys.stderr.isatty())
+    line = tqdm(total=len(jobs), desc=stage, unit="run", disable=not sys.stderr.isatty())
     with line, ProcessPoolExecutor(min(processes, len(jobs)), context, _start) as pool:
         try:
-            futures = [pool.submit(evaluate, *job, config.evaluate, config.compare.metrics) for job in jobs]
+            futures = [pool.submit(work, *job) for job in jobs]
             for future in futures:
                 future.add_done_callback(lambda _: line.update())
             return [future.result() for future in futures]
@@ -40,7 +45,7 @@ def evaluate_all(jobs: list[tuple[str, int]], config: Params) -> list[Evaluated]
             if not isinstance(error, BrokenProcessPool):
                 raise
             raise UserError(
-                "evaluate: a worker process was killed. If the kernel killed it, out of memory: fewer train.workers "
+                f"{stage}: a worker process was killed. If the kernel killed it, out of memory: fewer train.workers "
                 "need less"
             ) from None
 

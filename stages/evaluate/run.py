@@ -37,7 +37,7 @@ def evaluate(variant: str, seed: int, asked: Evaluate, metrics: list[str]) -> Ev
         run_id, rows = RunId(seed, fold), features.fold_rows(data, folds, fold)
         run = TrainedRun(plans[fold], data, rows, weights_path(variant, run_id))
         whole = run.logits()
-        _check_same(_table(run, run_id, whole), answered[answered["fold"] == fold], weights_path(variant, run_id))
+        check_same(_table(run, run_id, whole), answered[answered["fold"] == fold], weights_path(variant, run_id))
         if interact:
             table, error = _emap(run, run_id, asked.partners, metrics)
             emap.append(table)
@@ -62,7 +62,7 @@ def plans_by_fold(own: tuning.Tuned, variant: str, seed: int, folds: list[int]) 
     return {fold: plans[chosen[fold] - 1] for fold in folds}
 
 
-def _check_same(found: pd.DataFrame, answered: pd.DataFrame, weights: Path) -> None:
+def check_same(found: pd.DataFrame, answered: pd.DataFrame, weights: Path) -> None:
     """Raise a UserError if the weights do not give the run's own predictions."""
     names = [name for name in found if name.startswith(("probability_", "predicted_"))]
     own, expected = found[names].to_numpy(), answered[names].to_numpy()

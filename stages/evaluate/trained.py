@@ -1,6 +1,6 @@
 """A trained run's model, from the weights that it left: its logits for changed inputs, on one thread of the CPU."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from stages.common.features import Features
 from stages.common.plan import Plan
 from stages.common.records import RunId
 from stages.train import model, objective, protocol
-from stages.train.data import Batch, Batches, scalers
+from stages.train.data import Batch, Batches, Scaler, scalers
 from stages.train.stack import Stack
 
 Change = Callable[[Batch, np.ndarray], Batch]
@@ -34,8 +34,18 @@ def weights_path(variant: str, run: RunId) -> Path:
 class TrainedRun:
     """One run's model on its fold."""
 
-    def __init__(self, plan: Plan, features: Features, rows: dict[str, np.ndarray], weights: Path):
+    def __init__(
+        self,
+        plan: Plan,
+        features: Features,
+        rows: dict[str, np.ndarray],
+        weights: Path,
+        *,
+        known_scalers: dict[str, Scaler] | None = None,
+    ):
         """`rows`: part of the fold → rows of `features`; `weights`: the file of the model's parameters.
+
+        `known_scalers`: those of the fold; None: they are computed here, which reads all of its training part.
 
         Raises
         ------
@@ -44,29 +54,29 @@ class TrainedRun:
         """
         self.plan, self.features, self.rows = plan, features, rows
         self.mixed = plan.precision == "bfloat16"
-        dtype = torch.float32 if self.mixed else getattr(torch, plan.precision)
-        aim = objective.of(plan.task, features)
-        network = model.build(plan, protocol.shape(features, aim.size)).to(dtype)
+        self.dtype = torch.float32 if self.mixed else getattr(torch, plan.precision)
+        network = model.build(plan, protocol.shape(features, objective.of(plan.task, features).size)).to(self.dtype)
         _load(network, weights)
         stack = Stack(network)
         self.network = stack.use(stack.vector(network)[None]).eval()
-        self.scalers = scalers(features, plan.modalities, rows["train"])
-        self.batches = Batches(
-            features,
-            plan.names,
-            aim.targets,
-            size=plan.protocol.batch_size,
-            padding_is_data=plan.model.padding == "attend",
-            dtype=dtype,
-            device=torch.device("cpu"),
-        )
+        self.scalers = known_scalers or scalers(features, plan.modalities, rows["train"])
+        self.batches = self._reader(features)
 
     def logits(self, change: Change | None = None) -> np.ndarray:
         """Logits [N, C] of the test part, in float64; `change`: of its batches."""
+        return self._logits(self.cut(self.rows["test"]), change)
+
+    def logits_of(self, others: Features) -> np.ndarray:
+        """Logits [N, C] of other utterances in float64, read as the corpus's, whose `longest` they must have."""
+        own = self._reader(others)
+        rows = np.arange(len(others.utterance_id))
+        return self._logits((cut, own([cut], [self.scalers])) for cut in self._cuts(rows))
+
+    def _logits(self, batches: Iterable[tuple[np.ndarray, Batch]], change: Change | None = None) -> np.ndarray:
         found = []
         with torch.inference_mode():
-            for rows, batch in self._batches():
-                with self._precision():
+            for rows, batch in batches:
+                with self.precision():
                     own = self.network(change(batch, rows).sequences if change else batch.sequences)
                 found.append(own[0, : len(rows)].double())
         return torch.cat(found).numpy()
@@ -82,7 +92,7 @@ class TrainedRun:
 
         def compute(rows: np.ndarray) -> np.ndarray:
             found = []
-            with torch.inference_mode(), self._precision():
+            with torch.inference_mode(), self.precision():
                 for start in range(0, len(rows), size):
                     index = torch.from_numpy(rows[start : start + size])
                     own = {
@@ -98,8 +108,8 @@ class TrainedRun:
         """Those of the test part: modality → [1, N, T, D] and how many positions hold data [1, N], None: all."""
         found: dict[str, list[tuple[Tensor, Tensor | None]]] = {name: [] for name in self.plan.names}
         with torch.inference_mode():
-            for rows, batch in self._batches():
-                with self._precision():
+            for rows, batch in self.cut(self.rows["test"]):
+                with self.precision():
                     encodings = self.network.encodings(batch.sequences)
                 for name, (x, lengths) in encodings.items():
                     found[name].append((x[:, : len(rows)], None if lengths is None else lengths[:, : len(rows)]))
@@ -109,14 +119,28 @@ class TrainedRun:
             joined[name] = torch.cat(x, dim=1), None if lengths[0] is None else torch.cat(lengths, dim=1)
         return joined
 
-    def _batches(self) -> Iterator[tuple[np.ndarray, Batch]]:
-        """The test part's rows of the corpus and batches of them, as in training."""
-        rows, size = self.rows["test"], self.plan.protocol.batch_size
-        for start in range(0, len(rows), size):
-            cut = rows[start : start + size]
+    def cut(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Some rows of the corpus and batches of them, as in training."""
+        for cut in self._cuts(rows):
             yield cut, self.batches([cut], [self.scalers])
 
-    def _precision(self) -> AbstractContextManager:
+    def _cuts(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        size = self.plan.protocol.batch_size
+        return (rows[start : start + size] for start in range(0, len(rows), size))
+
+    def _reader(self, features: Features) -> Batches:
+        return Batches(
+            features,
+            self.plan.names,
+            objective.of(self.plan.task, features).targets,
+            size=self.plan.protocol.batch_size,
+            padding_is_data=self.plan.model.padding == "attend",
+            dtype=self.dtype,
+            device=torch.device("cpu"),
+        )
+
+    def precision(self) -> AbstractContextManager:
+        """The context in which the network computes."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.mixed)
 
 
@@ -127,8 +151,8 @@ def _load(network: model.Model, weights: Path) -> None:
         network.load_state_dict(load_file(weights))
     except FileNotFoundError:
         raise UserError(
-            f"{weights} is missing: evaluate.emap and evaluate.missing need the weights of all runs, which "
-            "train.save_weights: true keeps; then run dvc repro"
+            f"{weights} is missing: set train.save_weights: true in params.yaml, then run dvc repro, which trains all "
+            "runs that have no weights again and keeps them"
         ) from None
     except SafetensorError:
         raise UserError(f"{weights} must hold a model's weights, but is damaged: {again}") from None

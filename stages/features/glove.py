@@ -166,6 +166,29 @@ def write(
     )
 
 
+def vocabulary(transcripts: Iterable[str]) -> dict[str, int]:
+    """Word → id, as `write` counts the words of these transcripts, in their order."""
+    words = dict.fromkeys(word for text in transcripts for word in tokenise(text))
+    return {word: number for number, word in enumerate(words, start=1)}
+
+
+def vectors(settings: Glove, words: list[str], dimensions: int, *, modality: str) -> np.ndarray:
+    """The vectors [words, dimensions] that `write` gives to words, float32.
+
+    Raises
+    ------
+    UserError
+        If `settings.weights` is no file of word vectors, or of another size.
+    """
+    path, found = _weights_path(settings.weights, modality), {}
+    if path:
+        file = open_vectors(path)
+        if file.dimensions != dimensions:
+            raise UserError(f"{path}: vectors must have {dimensions} numbers, but have {file.dimensions}")
+        found = file.read(words)
+    return _embedding(settings, words, found, dimensions)[1:]
+
+
 def _weights_path(weights: str | None, modality: str) -> Path | None:
     """The file of word vectors; None: random ones are asked for."""
     if weights == RANDOM:

@@ -122,7 +122,7 @@ def result(task: Task, job: Job, done: Done) -> list[np.ndarray]:
     """The features [T, F] of each of a job's parts; extracted again where their record is damaged."""
     record = records.read_record(done.record)
     if record is None:
-        _one_thread(task.settings)
+        one_thread(task.settings)
         return Encoder(task.settings, task.modality)(job)
     return [record.arrays[str(i)] for i in range(len(job.parts))]
 
@@ -162,10 +162,10 @@ def _start(task: Task) -> None:
     global _task, _encoder
     _task, _encoder = task, None
     processes.follow_parent()
-    _one_thread(task.settings)
+    one_thread(task.settings)
 
 
-def _one_thread(settings: extractors.Section) -> None:
+def one_thread(settings: extractors.Section) -> None:
     """Have libraries compute in one thread: how many there are can change the last bits."""
     if extractors.medium(settings) == "video":
         import cv2

@@ -1,0 +1,1 @@
+"""`attention`: which positions attend to which, and how much attention falls on padding, from the runs' weights."""
