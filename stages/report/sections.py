@@ -217,6 +217,25 @@ def missing(material: Material) -> Section | None:
     return evaluated("missing", "Missing and noisy modalities", METRICS_FOLDER / "missing.md", drawn)
 
 
+def attention(material: Material) -> Section | None:
+    """Attention maps; those of single heads are folded away."""
+    path = PLOTS / "attention/index.csv"
+    if not material.config.report.attention or not path.exists():
+        return None
+    rows = scores.read_csv(path, numbers=[]).fillna("")
+    drawn = [
+        (row.file, blocks.figure(PLOTS / "attention" / row.file, f"{row.utterance_id} {row.what}".strip()))
+        for row in rows.itertuples()
+    ]
+    shown = [figure for file, figure in drawn if not file.endswith("_heads.png")]
+    heads = [figure for file, figure in drawn if file.endswith("_heads.png")]
+    folded = [Fold("Single heads", heads)] if heads else []
+    note = Paragraph(
+        "Which positions attend to which. What a model attends to is not yet what it decides by: docs/attention.md."
+    )
+    return Section("attention", "Attention", [note, *shown, *folded])
+
+
 def tuning(material: Material) -> Section | None:
     """Tuning."""
     drawn = {PLOTS / "tuning/draws.png": "Expected score of the best of so many draws."}
@@ -298,6 +317,7 @@ SECTIONS: tuple[Callable[[Material], Section | None], ...] = (
     where,
     interaction,
     missing,
+    attention,
     tuning,
     gates,
     optimism,
