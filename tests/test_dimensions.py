@@ -274,6 +274,29 @@ def test_evaluations_are_of_values(study):
         assert whole[variant] == pytest.approx(scored[variant], abs=1e-4)
 
 
+def test_what_is_said_of_an_utterance_of_the_corpus_is_its_runs_prediction(study, monkeypatch):
+    monkeypatch.chdir(study.folder)
+    predicted = pd.read_parquet("runs/cross_tv/seed2/predictions.parquet")
+    row, known = predicted[predicted["fold"] == 2].iloc[3], features.read(["text", "video"])
+    place = known.utterance_id.tolist().index(row["utterance_id"])
+    for name, own in known.sequences.items():
+        np.save(f"{name}.npy", own[place])
+    which = ("--variant", "cross_tv", "--seed", "2", "--fold", "2")
+    said = study.ok(
+        "python",
+        "-m",
+        "stages.predict",
+        *which,
+        "--features",
+        "text=text.npy",
+        "--features",
+        "video=video.npy",
+        "--json",
+    )
+    values = json.loads(said.splitlines()[-1])["values"]
+    assert values == pytest.approx({name: row[f"predicted_{name}"] for name in NAMES}, abs=1e-5)
+
+
 def test_a_second_repro_does_nothing_and_a_run_is_the_same_again(study):
     assert "Data and pipelines are up to date" in study.ok("dvc", "repro", "headline")
     before = study.outputs("cross_tv", 2)

@@ -68,19 +68,19 @@ def test_an_utterance_of_the_corpus_gets_its_runs_own_prediction(study):
             for name in expected.index[:3]:
                 arrays = saved(study, name)
                 by_arrays = given.read(Given(arrays=arrays), config, known())
-                own = models.probabilities(run, known(), by_arrays)
+                own = models.outputs(run, known(), by_arrays)
                 np.testing.assert_allclose(own[0], expected.loc[name], rtol=0, atol=1e-6)
                 media = Given(media=own_media(name), arrays={"video": arrays["video"]})
                 by_media = given.read(media, config, known())
-                np.testing.assert_array_equal(models.probabilities(run, known(), by_media), own)
+                np.testing.assert_array_equal(models.outputs(run, known(), by_media), own)
     name = answered(1, 1).index[0]
     one = given.read(Given(arrays=saved(study, name)), config, known())
     for seed in (1, 2):
         for fold in (1, 2):
             run = models.ask(VARIANT, seed, fold, ensemble=False, config=config)
-            every.append(models.probabilities(run, known(), one)[0])
+            every.append(models.outputs(run, known(), one)[0])
     together = models.ask(VARIANT, None, None, ensemble=True, config=config)
-    np.testing.assert_allclose(models.probabilities(together, known(), one)[0], np.mean(every, axis=0), atol=1e-12)
+    np.testing.assert_allclose(models.outputs(together, known(), one)[0], np.mean(every, axis=0), atol=1e-12)
 
 
 def test_the_command_prints_a_bar_a_class_or_json(study, monkeypatch, capsys):
@@ -104,18 +104,19 @@ def test_the_command_prints_a_bar_a_class_or_json(study, monkeypatch, capsys):
 
 def test_a_chart_worked_by_hand():
     run = models.Asked(variant="self_ta", runs=[RunId(3, 4)])
-    lines = shown.chart(run, ["a", "calm"], np.array([0.25, 0.75]), ["audio"], "utf-8").splitlines()
+    found = shown.Found(kind="probabilities", numbers={"a": 0.25, "calm": 0.75}, bars=[0.25, 0.75])
+    lines = shown.chart(run, found, ["audio"], "utf-8").splitlines()
     assert lines == [
         "Self T+A (seed 3, fold 4, without audio)",
         "calm  " + "█" * 30 + " " * 10 + "  .750",
         "a     " + "█" * 10 + " " * 30 + "  .250",
     ]
-    plain = shown.chart(run, ["a", "calm"], np.array([0.25, 0.75]), [], "ascii")
+    plain = shown.chart(run, found, [], "ascii")
     assert plain.splitlines()[1] == "calm  " + "#" * 30 + " " * 10 + "  .750"
     assert shown._bar(1 / 320, "utf-8") == "▏"
     assert shown._bar(1.0, "utf-8") == "█" * 40
     both = models.Asked(variant="self_ta", runs=[RunId(3, 4), RunId(3, 5)])
-    assert "(mean of 2 models, all seeds and folds)" in shown.chart(both, ["a"], np.ones(1), [], "utf-8")
+    assert "(mean of 2 models, all seeds and folds)" in shown.chart(both, found, [], "utf-8")
 
 
 @pytest.mark.parametrize("modality", ["text", "video", "audio"])
@@ -242,13 +243,6 @@ def test_without_weights_the_error_says_how_to_keep_them(study, monkeypatch, cap
         UserError, match=r"fold2\.safetensors is missing: set train\.save_weights: true in params\.yaml, then"
     ):
         asked(monkeypatch, capsys, *OTHERS, *(argument.format(study) for argument in ALL))
-
-
-def test_of_dimensions_nothing_is_predicted(study, monkeypatch, capsys):
-    of_dimensions = params.load().model_copy(update={"task": "dimensions"})
-    monkeypatch.setattr(command.params, "load", lambda: of_dimensions)
-    with pytest.raises(UserError, match="task must be classes for predictions of single utterances, but is dimensions"):
-        asked(monkeypatch, capsys, *OTHERS)
 
 
 def test_features_that_were_made_otherwise_than_params_say(study):

@@ -9,35 +9,33 @@ from pathlib import Path
 
 import torch
 
-from stages.common import cli, features, params, tuning
+from stages.common import cli, features, params, task, tuning
 from stages.common.errors import UserError
 from stages.predict import given, models, shown
 
 
 def main() -> None:
-    """Print the probabilities of the classes."""
+    """Print the probabilities of the classes, or the values of the dimensions."""
     options = _options()
     config = params.load()
-    if config.task != "classes":
-        raise UserError(f"task must be classes for predictions of single utterances, but is {config.task}")
     asked = models.ask(options.variant, options.seed, options.fold, ensemble=options.ensemble, config=config)
     known = features.read(tuning.read(options.variant).names)
     own = given.read(_given(options), config, known)
     torch.set_num_threads(1)  # how many there are can change the last bits
-    (probabilities,) = models.probabilities(asked, known, own)
-    classes = known.meta.classes
+    (outputs,) = models.outputs(asked, known, own)
+    found = shown.Found.of(task.of(config.task, known.meta), known.meta, outputs)
     if options.json:
-        print(shown.as_json(asked, classes, probabilities, options.missing))
+        print(shown.as_json(asked, found, options.missing))
     else:
-        print(shown.chart(asked, classes, probabilities, options.missing, sys.stdout.encoding or "ascii"))
+        print(shown.chart(asked, found, options.missing, sys.stdout.encoding or "ascii"))
 
 
 def _options() -> Namespace:
-    parser = cli.ArgumentParser(prog="python -m stages.predict", description="Say an utterance's class.")
+    parser = cli.ArgumentParser(prog="python -m stages.predict", description="Say an utterance's class, or its values.")
     parser.add_argument("--variant", required=True, help="one of those that params.yaml names")
     parser.add_argument("--seed", type=int, help="of the run that is asked")
     parser.add_argument("--fold", type=int, help="of the run that is asked")
-    parser.add_argument("--ensemble", action="store_true", help="ask all seeds and folds; their mean probabilities")
+    parser.add_argument("--ensemble", action="store_true", help="ask all seeds and folds; the mean of what they say")
     parser.add_argument("--wav", metavar="FILE", help="sound: WAV, FLAC, MP3, Ogg")
     parser.add_argument("--video", metavar="FILE", help="MP4, MOV, AVI, Matroska, FLV")
     parser.add_argument("--text", metavar="TEXT", help="what is said")

@@ -51,8 +51,9 @@ def ask(variant: str, seed: int | None, fold: int | None, *, ensemble: bool, con
     return Asked(variant=variant, runs=[RunId(seed, fold)])
 
 
-def probabilities(asked: Asked, known: Features, given: Features) -> np.ndarray:
-    """Mean probabilities [N, classes] of the utterances `given`, by the runs that are asked, in float64.
+def outputs(asked: Asked, known: Features, given: Features) -> np.ndarray:
+    """The mean of what the runs that are asked say of the utterances `given`, in float64: probabilities [N, classes],
+    or values [N, dimensions] between -1 and 1.
 
     `known`: the corpus, whose training parts scale standardised modalities, each run's own.
 
@@ -61,8 +62,8 @@ def probabilities(asked: Asked, known: Features, given: Features) -> np.ndarray:
     UserError
         If a run's weights are missing or damaged.
     """
-    found = [softmax(run.logits_of(given), axis=1) for run in _runs(asked, known)]
-    return np.mean(found, axis=0)
+    said = [(run.plan.task, run.logits_of(given)) for run in _runs(asked, known)]
+    return np.mean([softmax(own, axis=1) if kind == "classes" else own for kind, own in said], axis=0)
 
 
 def _runs(asked: Asked, known: Features) -> Iterator[TrainedRun]:
