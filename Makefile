@@ -11,7 +11,10 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: setup ray pretrained av repro train test test-long lint clean-work experiments
 
-setup: .venv/installed
+setup: .venv/installed dvc_plots/vega.js
+
+dvc_plots/vega.js: .venv/installed tools/vega.py
+	python -m tools.vega
 
 .venv/installed: requirements.txt constraints.txt
 	@test -e .git || { echo "error: this folder must be a git repository, which DVC needs, but has no .git: clone it," \
@@ -45,4 +48,4 @@ lint: setup
 	ruff check
 
 experiments: setup
-	dvc exp show --no-pager --only-changed --drop '.*/|recall|.*std|runs|.*yaml|Created'
+	@python -m tools.experiments
