@@ -156,7 +156,7 @@ class Study:
         )
 
     def start(self, *command: str) -> subprocess.Popen:
-        """Start a command in the study's folder, with a process group of its own and interrupts as on a terminal."""
+        """Start a command in the study's folder, with a process group of its own and signals as on a terminal."""
         return subprocess.Popen(
             command,
             cwd=self.folder,
@@ -165,7 +165,7 @@ class Study:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=_heed_signals,
         )
 
     def ok(self, *command: str) -> str:
@@ -182,6 +182,12 @@ class Study:
         """Name → content of what a train stage wrote."""
         folder = self.folder / f"runs/{variant}/seed{seed}"
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _heed_signals() -> None:
+    """What started the tests may have these two ignored, as `nohup` does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`make train JOBS=n`: stages side by side come to what `dvc repro` comes to."""
 
 import copy
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from benchmarks.kills import contents
+from stages.common.errors import UserError
 from tests.conftest import Study
 from tools import jobs
 
@@ -39,6 +41,22 @@ def serial(tmp_path_factory) -> Study:
     return study
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Study:
+    """One in which all is done that a training needs."""
+    study = repository(tmp_path_factory.mktemp("prepared") / "study")
+    study.ok("dvc", "repro", "features", "split")
+    return study
+
+
+def copied(study: Study, folder: Path, **changes) -> Study:
+    """A copy of a study, with other params."""
+    other = copy.copy(study)
+    other.folder = Path(shutil.copytree(study.folder, folder, symlinks=True))
+    other.set(**changes)
+    return other
+
+
 @pytest.mark.long
 def test_two_jobs_write_what_one_does(serial, tmp_path):
     study = repository(tmp_path / "study")
@@ -47,8 +65,7 @@ def test_two_jobs_write_what_one_does(serial, tmp_path):
     study.ok("dvc", "repro")
     assert contents(study.folder) == contents(serial.folder)
     assert "train: 0 of 0 stages done" in study.ok("python", "-m", "tools.jobs", "2")
-    more = copy.copy(serial)
-    more.folder = Path(shutil.copytree(serial.folder, tmp_path / "serial", symlinks=True))
+    more = copied(serial, tmp_path / "serial")
     for repeated in (study, more):  # new stages come after the others in dvc.lock
         repeated.set(seeds=[1, 2, 3])
     assert "train: 2 of 2 stages done" in study.ok("python", "-m", "tools.jobs", "3")
@@ -57,9 +74,8 @@ def test_two_jobs_write_what_one_does(serial, tmp_path):
     assert contents(study.folder) == contents(more.folder)
 
 
-def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
-    study = repository(tmp_path / "study")
-    study.set(seeds=[1])
+def test_a_stage_that_fails_does_not_stop_the_others(prepared, tmp_path):
+    study = copied(prepared, tmp_path / "study", seeds=[1])
     (study.folder / ".work/locks/cross_tva_seed1").mkdir(parents=True)  # where a file should be
     done = study.run("python", "-m", "tools.jobs", "2")
     assert done.returncode == 1
@@ -71,11 +87,12 @@ def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
     assert "train: 1 of 1 stages done" in study.ok("python", "-m", "tools.jobs", "2")
 
 
-def endless(folder: Path) -> Study:
-    """A study whose trainings do not end by themselves."""
-    study = repository(folder, train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
-    study.set(train__protocol__patience=10**6)
-    return study
+ENDLESS = {
+    "train__protocol__max_epochs": 10**6,
+    "train__protocol__learning_rate": 1e-9,
+    "train__protocol__patience": 10**6,
+}
+"""Trainings that do not end by themselves."""
 
 
 def started(study: Study, number: int) -> subprocess.Popen:
@@ -88,14 +105,18 @@ def started(study: Study, number: int) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_an_interrupt_stops_all_jobs(number, tmp_path):
-    study = endless(tmp_path / "study")
+def test_an_interrupt_stops_all_jobs(number, prepared, tmp_path):
+    study = copied(prepared, tmp_path / "study", **ENDLESS)
     process = started(study, 2)
     time.sleep(3)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, "")
-    assert trainings(study) == []
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        left = trainings(study)
+        for training in left:  # which would never end
+            training.kill()
+    assert (process.returncode, errors, left) == (130, "", [])
     assert not list((study.folder / "runs").glob("*/*"))
 
 
@@ -145,6 +166,7 @@ def test_shares_of_cores():
         (["2", "3"], "unrecognized arguments: 3"),
     ],
 )
-def test_a_number_of_jobs_that_is_none_is_said(arguments, error, tmp_path):
-    done = Study(tmp_path).run("python", "-m", "tools.jobs", *arguments)
-    assert (done.returncode, done.stderr) == (1, f"error: {error}\n")
+def test_a_number_of_jobs_that_is_none_is_said(arguments, error, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["jobs", *arguments])
+    with pytest.raises(UserError, match=f"^{re.escape(error)}$"):
+        jobs.main()
