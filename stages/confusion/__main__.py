@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from stages.common import cli, corpus, figures, files, params, predictions, scores, variants
+from stages.common import cli, corpus, figures, files, params, predictions, progress, scores, variants
 from stages.common.errors import UserError
 from stages.confusion import drawing
 
@@ -35,7 +35,7 @@ def main() -> None:
             for name, (part, title) in drawn.items():
                 matrices = confusion_matrices(part, names, meta.classes)
                 drawings.append(pool.submit(_draw, matrices, meta.classes, title, folder / f"{name}.png"))
-        for done in drawings:
+        for done in progress.line("confusion", "figures", drawings):
             done.result()
     combinations = variants.combinations(config.models, config.letters)
     drawn = drawing.recalls(recalls(table, meta.classes), meta.classes, combinations, everything)

@@ -6,8 +6,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import torch
-from tqdm import tqdm
 
+from stages.common import progress
 from stages.common.errors import UserError
 from stages.common.params import Params
 from stages.common.processes import cores, follow_parent
@@ -27,7 +27,7 @@ def evaluate_all(jobs: list[tuple[str, int]], config: Params) -> list[Evaluated]
         return []
     processes = cores() if config.train.workers == "auto" else config.train.workers
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    line = tqdm(total=len(jobs), desc="evaluate", unit="run", disable=not sys.stderr.isatty())
+    line = progress.line("evaluate", "variants × seeds", total=len(jobs))
     with line, ProcessPoolExecutor(min(processes, len(jobs)), context, _start) as pool:
         try:
             futures = [pool.submit(evaluate, *job, config.evaluate, config.compare.metrics) for job in jobs]
