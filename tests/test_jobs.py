@@ -14,7 +14,7 @@ import pytest
 from benchmarks.kills import contents
 from stages.common.errors import UserError
 from tests.conftest import Study
-from tools import jobs
+from tools import jobs, status
 
 
 def repository(folder: Path, **changes) -> Study:
@@ -83,8 +83,34 @@ def test_a_stage_that_fails_does_not_stop_the_others(prepared, tmp_path):
     assert "train@cross_tva-1 failed:" in done.stderr
     assert "error: .work/locks/cross_tva_seed1: Is a directory" in done.stderr
     assert done.stderr.endswith("error: 1 stages failed: train@cross_tva-1\n")
+    said = study.ok("python", "-m", "tools.status")
+    assert re.fullmatch(
+        r"self_tva   5 of 5 runs done\ncross_tva  0 of 5 runs done\n"
+        r"all        5 of 10 runs done; the rest takes about \d+ s\nAfter the trainings: .*aggregate.*\n",
+        said,
+    )
     (study.folder / ".work/locks/cross_tva_seed1").rmdir()
     assert "train: 1 of 1 stages done" in study.ok("python", "-m", "tools.jobs", "2")
+    assert "all        10 of 10 runs done\n" in study.ok("python", "-m", "tools.status")
+    study.set(split__seed=2)
+    said = study.ok("python", "-m", "tools.status")
+    assert said.startswith("Before anything is trained, these stages have to run: plan, split\n")
+
+
+def test_the_time_left_by_hand():
+    def stage(variant: str, positions: int, done: int, noted=None, begun: int = 0) -> status.Stage:
+        return status.Stage(variant=variant, done=done, begun=begun, runs=5, positions=positions, noted=noted)
+
+    begun = [stage("self_v", 3, done=2, begun=1), stage("cross_tv", 7, done=0)]
+    assert status.seconds_left(begun) is None
+    assert status.report(begun) == (
+        "self_v    2 of 5 runs done, 1 begun\ncross_tv  0 of 5 runs done\nall       2 of 10 runs done, 1 begun\n"
+    )
+    # 10 runs of 2 positions took 40 s, so 2 s each position; the second stage found its runs done by the first.
+    timed = [stage("self_t", 2, done=5, noted=(10, 38.0)), stage("self_t", 2, done=5, noted=(0, 2.0))]
+    assert status.seconds_left([*timed, *begun]) == pytest.approx((3 * 3 + 5 * 7) * 2)
+    assert "all       12 of 20 runs done, 1 begun; the rest takes about 88 s\n" in status.report([*timed, *begun])
+    assert status.seconds_left(timed) == 0
 
 
 ENDLESS = {
