@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -133,6 +134,12 @@ class Study:
         shutil.copytree(self.folder / "data", folder / "data")
         return study
 
+    def copied(self, folder: Path) -> "Study":
+        """The same study in another folder, with all that was trained."""
+        study = copy.copy(self)
+        study.folder = Path(shutil.copytree(self.folder, folder, symlinks=True))
+        return study
+
     def add_readmes_fusion(self) -> tuple[dict, list[str]]:
         """Add the fusion that the README shows, as it is printed; the params and the commands that go with it."""
         text = (ROOT / "README.md").read_text()
@@ -188,6 +195,18 @@ def _heed_signals() -> None:
     """What started the tests may have these two ignored, as `nohup` does."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def enter_copy(tmp_path, monkeypatch) -> Callable[[Path], Path]:
+    """Makes a copy of a study's folder the current one."""
+
+    def enter(made: Path) -> Path:
+        folder = Path(shutil.copytree(made, tmp_path / "study"))
+        monkeypatch.chdir(folder)
+        return folder
+
+    return enter
 
 
 @pytest.fixture

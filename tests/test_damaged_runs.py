@@ -39,11 +39,9 @@ def made_up(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def study(made_up, tmp_path, monkeypatch) -> Path:
+def study(made_up, enter_copy) -> Path:
     """A copy of it, as the current folder."""
-    folder = shutil.copytree(made_up, tmp_path / "study")
-    monkeypatch.chdir(folder)
-    return folder
+    return enter_copy(made_up)
 
 
 def rewrite(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[], None]:

@@ -1,8 +1,6 @@
 """`make train JOBS=n`: stages side by side come to what `dvc repro` comes to."""
 
-import copy
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -49,14 +47,6 @@ def prepared(tmp_path_factory) -> Study:
     return study
 
 
-def copied(study: Study, folder: Path, **changes) -> Study:
-    """A copy of a study, with other params."""
-    other = copy.copy(study)
-    other.folder = Path(shutil.copytree(study.folder, folder, symlinks=True))
-    other.set(**changes)
-    return other
-
-
 @pytest.mark.long
 def test_two_jobs_write_what_one_does(serial, tmp_path):
     study = repository(tmp_path / "study")
@@ -65,7 +55,7 @@ def test_two_jobs_write_what_one_does(serial, tmp_path):
     study.ok("dvc", "repro")
     assert contents(study.folder) == contents(serial.folder)
     assert "train: 0 of 0 stages done" in study.ok("python", "-m", "tools.jobs", "2")
-    more = copied(serial, tmp_path / "serial")
+    more = serial.copied(tmp_path / "serial")
     for repeated in (study, more):  # new stages come after the others in dvc.lock
         repeated.set(seeds=[1, 2, 3])
     assert "train: 2 of 2 stages done" in study.ok("python", "-m", "tools.jobs", "3")
@@ -75,7 +65,8 @@ def test_two_jobs_write_what_one_does(serial, tmp_path):
 
 
 def test_a_stage_that_fails_does_not_stop_the_others(prepared, tmp_path):
-    study = copied(prepared, tmp_path / "study", seeds=[1])
+    study = prepared.copied(tmp_path / "study")
+    study.set(seeds=[1])
     (study.folder / ".work/locks/cross_tva_seed1").mkdir(parents=True)  # where a file should be
     done = study.run("python", "-m", "tools.jobs", "2")
     assert done.returncode == 1
@@ -132,7 +123,8 @@ def started(study: Study, number: int) -> subprocess.Popen:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupt_stops_all_jobs(number, prepared, tmp_path):
-    study = copied(prepared, tmp_path / "study", **ENDLESS)
+    study = prepared.copied(tmp_path / "study")
+    study.set(**ENDLESS)
     process = started(study, 2)
     time.sleep(3)
     process.send_signal(number)
