@@ -110,6 +110,7 @@ class Study:
             "GIT_COMMITTER_NAME": "t",
             "GIT_COMMITTER_EMAIL": "t@example.org",
         }
+        self.environment.pop("OMP_NUM_THREADS", None)  # as a user's
         for name in ("stages", "tools", "dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
             put = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             put(ROOT / name, folder / name)

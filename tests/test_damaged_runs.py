@@ -164,7 +164,7 @@ def test_development_predictions_that_are_not_the_studys_are_said(study):
 def test_no_damage_changes_a_score(path, study):
     headline.main()
     whole, before, rng, said = path.read_bytes(), written(study), random.Random(11), []
-    for _ in range(60):
+    for _ in range(30):
         path.write_bytes(damaged(whole, rng))
         said += error(aggregate.main) + error(headline.main)
         after = written(study)
