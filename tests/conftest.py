@@ -24,6 +24,15 @@ from stages.corpus import writer
 ROOT = Path(__file__).parents[1]
 SMALL = Sizes(audio=(19, 5), video=(7, 11), text=13, vocabulary=29, embedding=3, prosody=2)
 UTTERANCES = 140
+LONGEST = (
+    "test_pipeline",
+    "test_durability",
+    "test_retraining",
+    "test_train",
+    "test_real_corpora",
+    "test_hostile_params",
+)
+"""Files that take a minute or more."""
 
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault
@@ -32,6 +41,12 @@ settings.load_profile("no deadline")
 
 def pytest_configure(config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; `make test-long` runs it, `make test` leaves it out")
+    config.option.loadscopereorder = False  # xdist's own order puts the files with the fewest tests last
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no process waits for one of them."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 def changed(document: dict, changes: dict) -> dict:
