@@ -73,12 +73,12 @@ def stages(config: params.Params, stale: list[str]) -> Iterator[Stage]:
 
 
 def report(found: list[Stage]) -> str:
-    """A line a variant, and one for all with the time left, if it is known."""
+    """A line a variant, and one for all with the time left, if a stage that is up to date was timed here."""
     lines, width = [], max(len(stage.variant) for stage in found)
     for variant in dict.fromkeys(stage.variant for stage in found):
         lines.append(f"{variant:{width}}  {_counts([stage for stage in found if stage.variant == variant])}")
     left = seconds_left(found)
-    rest = f"; the rest takes {about(left)}" if left else ""
+    rest = f"; the rest takes {about(left)}" if left else "; none was timed here" if left is None else ""
     return "\n".join([*lines, f"{'all':{width}}  {_counts(found)}{rest}"]) + "\n"
 
 
