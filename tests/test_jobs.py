@@ -95,7 +95,8 @@ def test_the_time_left_by_hand():
     begun = [stage("self_v", 3, done=2, begun=1), stage("cross_tv", 7, done=0)]
     assert status.seconds_left(begun) is None
     assert status.report(begun) == (
-        "self_v    2 of 5 runs done, 1 begun\ncross_tv  0 of 5 runs done\nall       2 of 10 runs done, 1 begun; none was timed here\n"
+        "self_v    2 of 5 runs done, 1 begun\ncross_tv  0 of 5 runs done\n"
+        "all       2 of 10 runs done, 1 begun; none was timed here\n"
     )
     # 10 runs of 2 positions took 40 s, so 2 s each position; the second stage found its runs done by the first.
     timed = [stage("self_t", 2, done=5, noted=(10, 38.0)), stage("self_t", 2, done=5, noted=(0, 2.0))]
