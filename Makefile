@@ -3,15 +3,19 @@
 # make train JOBS=n: the study's trainings, n stages at a time; make ray: what train.engine: ray needs;
 # make pretrained, make av: what pretrained encoders need, and sound out of video files;
 # make clean-work: remove what waits in .work/ but how long runs took, while nothing trains;
+# make status: how much of the study is done, and how long its trainings will still take;
 # make experiments: a table of the experiments, with their scores and those of their params that differ.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 IS_3_11 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 JOBS ?= 2
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: setup ray pretrained av repro train test test-long lint clean-work experiments
+.PHONY: setup ray pretrained av repro train status test test-long lint clean-work experiments
 
-setup: .venv/installed
+setup: .venv/installed dvc_plots/vega.js
+
+dvc_plots/vega.js: .venv/installed tools/vega.py
+	python -m tools.vega
 
 .venv/installed: requirements.txt constraints.txt
 	@test -e .git || { echo "error: this folder must be a git repository, which DVC needs, but has no .git: clone it," \
@@ -44,5 +48,8 @@ test-long: setup
 lint: setup
 	ruff check
 
+status: setup
+	@python -m tools.status
+
 experiments: setup
-	dvc exp show --no-pager --only-changed --drop '.*/|recall|.*std|runs|.*yaml|Created'
+	@python -m tools.experiments

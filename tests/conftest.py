@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -27,6 +28,15 @@ SMALL = Sizes(audio=(19, 5), video=(7, 11), text=13, vocabulary=29, embedding=3,
 UTTERANCES = 140
 HEARD = ["self_tva", "cross_tva", "concat_ta"]
 """The variants of the study that `heard` is."""
+LONGEST = (
+    "test_pipeline",
+    "test_durability",
+    "test_retraining",
+    "test_train",
+    "test_real_corpora",
+    "test_hostile_params",
+)
+"""Files that take a minute or more."""
 
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault
@@ -35,6 +45,12 @@ settings.load_profile("no deadline")
 
 def pytest_configure(config) -> None:
     config.addinivalue_line("markers", "long: takes minutes; `make test-long` runs it, `make test` leaves it out")
+    config.option.loadscopereorder = False  # xdist's own order puts the files with the fewest tests last
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that at the end no process waits for one of them."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 def changed(document: dict, changes: dict) -> dict:
@@ -113,6 +129,7 @@ class Study:
             "GIT_COMMITTER_NAME": "t",
             "GIT_COMMITTER_EMAIL": "t@example.org",
         }
+        self.environment.pop("OMP_NUM_THREADS", None)  # as a user's
         for name in ("stages", "tools", "dvc.yaml", "params.yaml", "CITATION.cff", ".dvcignore", ".gitignore"):
             put = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             put(ROOT / name, folder / name)
@@ -135,6 +152,12 @@ class Study:
         study = Study(folder)
         shutil.copy(self.folder / "params.yaml", folder)
         shutil.copytree(self.folder / "data", folder / "data")
+        return study
+
+    def copied(self, folder: Path) -> "Study":
+        """The same study in another folder, with all that was trained."""
+        study = copy.copy(self)
+        study.folder = Path(shutil.copytree(self.folder, folder, symlinks=True))
         return study
 
     def add_readmes_fusion(self) -> tuple[dict, list[str]]:
@@ -160,7 +183,7 @@ class Study:
         )
 
     def start(self, *command: str) -> subprocess.Popen:
-        """Start a command in the study's folder, with a process group of its own and interrupts as on a terminal."""
+        """Start a command in the study's folder, with a process group of its own and signals as on a terminal."""
         return subprocess.Popen(
             command,
             cwd=self.folder,
@@ -169,7 +192,7 @@ class Study:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=_heed_signals,
         )
 
     def ok(self, *command: str) -> str:
@@ -186,6 +209,24 @@ class Study:
         """Name → content of what a train stage wrote."""
         folder = self.folder / f"runs/{variant}/seed{seed}"
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _heed_signals() -> None:
+    """What started the tests may have these two ignored, as `nohup` does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def enter_copy(tmp_path, monkeypatch) -> Callable[[Path], Path]:
+    """Makes a copy of a study's folder the current one."""
+
+    def enter(made: Path) -> Path:
+        folder = Path(shutil.copytree(made, tmp_path / "study"))
+        monkeypatch.chdir(folder)
+        return folder
+
+    return enter
 
 
 @pytest.fixture

@@ -39,11 +39,9 @@ def made_up(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def study(made_up, tmp_path, monkeypatch) -> Path:
+def study(made_up, enter_copy) -> Path:
     """A copy of it, as the current folder."""
-    folder = shutil.copytree(made_up, tmp_path / "study")
-    monkeypatch.chdir(folder)
-    return folder
+    return enter_copy(made_up)
 
 
 def rewrite(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[], None]:
@@ -168,7 +166,7 @@ def test_development_predictions_that_are_not_the_studys_are_said(study):
 def test_no_damage_changes_a_score(path, study):
     headline.main()
     whole, before, rng, said = path.read_bytes(), written(study), random.Random(11), []
-    for _ in range(60):
+    for _ in range(30):
         path.write_bytes(damaged(whole, rng))
         said += error(aggregate.main) + error(headline.main)
         after = written(study)

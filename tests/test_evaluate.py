@@ -1,7 +1,14 @@
 """Evaluations: EMAP against its definition, modalities left out and noise against small models that are known."""
 
 import hashlib
+import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -386,10 +393,8 @@ def made(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def study(made, tmp_path, monkeypatch) -> Path:
-    folder = shutil.copytree(made, tmp_path / "study")
-    monkeypatch.chdir(folder)
-    return folder
+def study(made, enter_copy) -> Path:
+    return enter_copy(made)
 
 
 def change_params(**changes) -> None:
@@ -420,6 +425,54 @@ def test_all_is_written_and_again_the_same_bytes(study):
     change_params(train__workers=1)
     stage.main()
     assert written() == before
+
+
+def begun(study: Path) -> subprocess.Popen:
+    """The stage, started in a process group of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment.pop("DVC_STAGE", None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.evaluate"],
+        cwd=study,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def send(process: subprocess.Popen, moment: float, number: signal.Signals, *, after_output: bool) -> None:
+    """Signal the stage and its workers, as a terminal does, `moment` seconds from now or from its first output."""
+    while after_output and process.poll() is None and not (stage.TABLES / "emap.csv").exists():
+        time.sleep(0.005)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(moment)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+@pytest.mark.long
+def test_a_kill_at_any_moment_changes_nothing(study):
+    before, rng, stopped = written(), random.Random(3), 0
+    started = time.monotonic()
+    assert begun(study).wait() == 0
+    length = time.monotonic() - started
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
+    for number, after_output in product(signals, [False, True]):
+        for root in (stage.FOLDER, stage.PLOTS, *stage.TABLES.glob("*")):
+            shutil.rmtree(root) if root.is_dir() else root.unlink()
+        process = begun(study)
+        send(process, rng.uniform(0, 0.5 if after_output else length), number, after_output=after_output)
+        said = process.communicate()[1]
+        stopped += process.returncode != 0
+        assert process.returncode in (0, -number, 130), said
+        left = {path: own for path, own in written().items() if ".partial" not in path}
+        assert left.items() <= before.items(), f"half-written after {number.name}"
+        again = begun(study)
+        assert again.wait() == 0, again.stderr.read()
+        assert written() == before, f"another after {number.name}"
+    assert stopped > 2
 
 
 def test_a_tuned_run_is_evaluated_by_the_draw_that_its_fold_chose(study):

@@ -59,7 +59,42 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(params=HOSTILE)
+EXPERIMENTS = ["exp", "run"], ["exp", "run", "--temp"]
+
+
+def flat(document: dict) -> list[tuple[str, object]]:
+    """Keys with dots, and their values."""
+    pairs = []
+    for key, value in document.items():
+        own = flat(value) if isinstance(value, dict) else None
+        pairs += [(key, value)] if own is None else [(f"{key}.{name}", below) for name, below in own]
+    return pairs
+
+
+def overrides(hostile: dict) -> bool:
+    """Whether `-S` takes such keys and values."""
+    nested = any(isinstance(value, dict | list) for value in hostile.get("variants", []))
+    keys = all(re.fullmatch(r"[\w.]+", key) for key, _ in flat(hostile))
+    return keys and not nested and not isinstance(hostile.get("modalities"), list)
+
+
+def crossed(names: list[str], *commands: list[str]) -> list:
+    """Each of some hostile values with each command; with one of them, in turn, if there is not much time."""
+    return [
+        pytest.param(
+            name, command, id=f"{name}-{' '.join(command)}", marks=[pytest.mark.long] * (i % len(commands) != j)
+        )
+        for i, name in enumerate(names)
+        for j, command in enumerate(commands)
+    ]
+
+
+BY_OVERRIDE = [name for name, own in HOSTILE.items() if overrides(own)]
+BY_FILE = [name for name in HOSTILE if name not in BY_OVERRIDE]
+"""With these, experiments cannot be had by `-S`."""
+
+
+@pytest.fixture
 def hostile(request, repository) -> dict:
     """Params that a repository does not want; the file is put back afterwards."""
     yield yaml.safe_load(yaml.safe_dump(HOSTILE[request.param]).replace("{elsewhere}", str(outside(repository)[2])))
@@ -67,13 +102,22 @@ def hostile(request, repository) -> dict:
     shutil.rmtree(repository.folder / "runs", ignore_errors=True)
 
 
-@pytest.mark.parametrize("command", [["repro"], ["exp", "run"], ["exp", "run", "--temp"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("hostile", "command"),
+    crossed(list(HOSTILE), ["repro"]) + crossed(BY_FILE, *EXPERIMENTS),
+    indirect=["hostile"],
+)
 def test_by_file(command, hostile, repository):
     path = repository.folder / "params.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | hostile, sort_keys=False))
     refused(repository.run("dvc", *command), repository)
 
 
+@pytest.mark.parametrize(
+    "hostile",
+    [pytest.param(name, marks=[pytest.mark.long] * ("modalities" not in own)) for name, own in HOSTILE.items()],
+    indirect=True,
+)
 def test_features_alone(hostile, repository):
     """DVC removes what is in the place of a stage's outputs before it runs the stage."""
     path = repository.folder / "params.yaml"
@@ -84,27 +128,10 @@ def test_features_alone(hostile, repository):
     assert unharmed(repository)
 
 
-@pytest.mark.parametrize("command", [["exp", "run"], ["exp", "run", "--temp"]], ids=" ".join)
+@pytest.mark.parametrize(("hostile", "command"), crossed(BY_OVERRIDE, *EXPERIMENTS), indirect=["hostile"])
 def test_by_override(command, hostile, repository):
-    pairs = flat(hostile)
-    nested = any(isinstance(value, dict | list) for value in hostile.get("variants", []))
-    if (
-        nested
-        or isinstance(hostile.get("modalities"), list)
-        or not all(re.fullmatch(r"[\w.]+", key) for key, _ in pairs)
-    ):
-        pytest.skip("`-S` takes no such key or value")
-    overrides = [f"-S{key}={written(value)}" for key, value in pairs]
-    refused(repository.run("dvc", *command, *overrides), repository)
-
-
-def flat(document: dict) -> list[tuple[str, object]]:
-    """Keys with dots, and their values."""
-    pairs = []
-    for key, value in document.items():
-        own = flat(value) if isinstance(value, dict) else None
-        pairs += [(key, value)] if own is None else [(f"{key}.{name}", below) for name, below in own]
-    return pairs
+    pairs = [f"-S{key}={written(value)}" for key, value in flat(hostile)]
+    refused(repository.run("dvc", *command, *pairs), repository)
 
 
 def written(value: object) -> str:

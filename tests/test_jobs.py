@@ -1,7 +1,6 @@
 """`make train JOBS=n`: stages side by side come to what `dvc repro` comes to."""
 
-import copy
-import shutil
+import re
 import signal
 import subprocess
 import time
@@ -11,8 +10,9 @@ import psutil
 import pytest
 
 from benchmarks.kills import contents
+from stages.common.errors import UserError
 from tests.conftest import Study
-from tools import jobs
+from tools import jobs, status
 
 
 def repository(folder: Path, **changes) -> Study:
@@ -39,6 +39,14 @@ def serial(tmp_path_factory) -> Study:
     return study
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Study:
+    """One in which all is done that a training needs."""
+    study = repository(tmp_path_factory.mktemp("prepared") / "study")
+    study.ok("dvc", "repro", "features", "split")
+    return study
+
+
 @pytest.mark.long
 def test_two_jobs_write_what_one_does(serial, tmp_path):
     study = repository(tmp_path / "study")
@@ -47,8 +55,7 @@ def test_two_jobs_write_what_one_does(serial, tmp_path):
     study.ok("dvc", "repro")
     assert contents(study.folder) == contents(serial.folder)
     assert "train: 0 of 0 stages done" in study.ok("python", "-m", "tools.jobs", "2")
-    more = copy.copy(serial)
-    more.folder = Path(shutil.copytree(serial.folder, tmp_path / "serial", symlinks=True))
+    more = serial.copied(tmp_path / "serial")
     for repeated in (study, more):  # new stages come after the others in dvc.lock
         repeated.set(seeds=[1, 2, 3])
     assert "train: 2 of 2 stages done" in study.ok("python", "-m", "tools.jobs", "3")
@@ -57,8 +64,8 @@ def test_two_jobs_write_what_one_does(serial, tmp_path):
     assert contents(study.folder) == contents(more.folder)
 
 
-def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
-    study = repository(tmp_path / "study")
+def test_a_stage_that_fails_does_not_stop_the_others(prepared, tmp_path):
+    study = prepared.copied(tmp_path / "study")
     study.set(seeds=[1])
     (study.folder / ".work/locks/cross_tva_seed1").mkdir(parents=True)  # where a file should be
     done = study.run("python", "-m", "tools.jobs", "2")
@@ -67,15 +74,43 @@ def test_a_stage_that_fails_does_not_stop_the_others(tmp_path):
     assert "train@cross_tva-1 failed:" in done.stderr
     assert "error: .work/locks/cross_tva_seed1: Is a directory" in done.stderr
     assert done.stderr.endswith("error: 1 stages failed: train@cross_tva-1\n")
+    said = study.ok("python", "-m", "tools.status")
+    assert re.fullmatch(
+        r"self_tva   5 of 5 runs done\ncross_tva  0 of 5 runs done\n"
+        r"all        5 of 10 runs done; the rest takes about \d+ s\nAfter the trainings: .*aggregate.*\n",
+        said,
+    )
     (study.folder / ".work/locks/cross_tva_seed1").rmdir()
     assert "train: 1 of 1 stages done" in study.ok("python", "-m", "tools.jobs", "2")
+    assert "all        10 of 10 runs done\n" in study.ok("python", "-m", "tools.status")
+    study.set(split__seed=2)
+    said = study.ok("python", "-m", "tools.status")
+    assert said.startswith("Before anything is trained, these stages have to run: plan, split\n")
 
 
-def endless(folder: Path) -> Study:
-    """A study whose trainings do not end by themselves."""
-    study = repository(folder, train__protocol__max_epochs=10**6, train__protocol__learning_rate=1e-9)
-    study.set(train__protocol__patience=10**6)
-    return study
+def test_the_time_left_by_hand():
+    def stage(variant: str, positions: int, done: int, noted=None, begun: int = 0) -> status.Stage:
+        return status.Stage(variant=variant, done=done, begun=begun, runs=5, positions=positions, noted=noted)
+
+    begun = [stage("self_v", 3, done=2, begun=1), stage("cross_tv", 7, done=0)]
+    assert status.seconds_left(begun) is None
+    assert status.report(begun) == (
+        "self_v    2 of 5 runs done, 1 begun\ncross_tv  0 of 5 runs done\n"
+        "all       2 of 10 runs done, 1 begun; none was timed here\n"
+    )
+    # 10 runs of 2 positions took 40 s, so 2 s each position; the second stage found its runs done by the first.
+    timed = [stage("self_t", 2, done=5, noted=(10, 38.0)), stage("self_t", 2, done=5, noted=(0, 2.0))]
+    assert status.seconds_left([*timed, *begun]) == pytest.approx((3 * 3 + 5 * 7) * 2)
+    assert "all       12 of 20 runs done, 1 begun; the rest takes about 88 s\n" in status.report([*timed, *begun])
+    assert status.seconds_left(timed) == 0
+
+
+ENDLESS = {
+    "train__protocol__max_epochs": 10**6,
+    "train__protocol__learning_rate": 1e-9,
+    "train__protocol__patience": 10**6,
+}
+"""Trainings that do not end by themselves."""
 
 
 def started(study: Study, number: int) -> subprocess.Popen:
@@ -88,14 +123,19 @@ def started(study: Study, number: int) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_an_interrupt_stops_all_jobs(number, tmp_path):
-    study = endless(tmp_path / "study")
+def test_an_interrupt_stops_all_jobs(number, prepared, tmp_path):
+    study = prepared.copied(tmp_path / "study")
+    study.set(**ENDLESS)
     process = started(study, 2)
     time.sleep(3)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, "")
-    assert trainings(study) == []
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        left = trainings(study)
+        for training in left:  # which would never end
+            training.kill()
+    assert (process.returncode, errors, left) == (130, "", [])
     assert not list((study.folder / "runs").glob("*/*"))
 
 
@@ -145,6 +185,7 @@ def test_shares_of_cores():
         (["2", "3"], "unrecognized arguments: 3"),
     ],
 )
-def test_a_number_of_jobs_that_is_none_is_said(arguments, error, tmp_path):
-    done = Study(tmp_path).run("python", "-m", "tools.jobs", *arguments)
-    assert (done.returncode, done.stderr) == (1, f"error: {error}\n")
+def test_a_number_of_jobs_that_is_none_is_said(arguments, error, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["jobs", *arguments])
+    with pytest.raises(UserError, match=f"^{re.escape(error)}$"):
+        jobs.main()

@@ -964,6 +964,7 @@ def test_four_modalities_with_folds_of_their_own_end_to_end(study, tmp_path):
     assert re.findall("Running stage '(.*)'", study.ok("dvc", "repro")) == ["cost"]  # which always runs
 
 
+@pytest.mark.long
 def test_one_modality_end_to_end(study, tmp_path):
     build(tmp_path / "corpus", 45, 3, ("gaze",), "parquet")
     run_study(study, tmp_path / "corpus", ["self_g"], "gaze")

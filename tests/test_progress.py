@@ -1,8 +1,12 @@
 """What a stage says of its progress, by a made-up clock, and of its place in the study, from made-up notes."""
 
+import re
+import sys
+
 import pytest
 
 from stages.common import features, params, plan, predictions
+from stages.common.progress import line
 from stages.common.records import Record, RunId
 from stages.plan.__main__ import make
 from stages.train.engine import study, work
@@ -153,3 +157,16 @@ def test_a_place_comes_from_what_stages_noted(tmp_path, monkeypatch):
     for note in (tmp_path / ".work/written").iterdir():
         note.write_text(note.read_text()[: 50 if "seed1" in note.name else 0])
     assert study.place(text, 1, {}, [1], config).done == 0
+
+
+def test_a_line_of_any_stage_is_for_terminals(monkeypatch, capsys):
+    assert list(line("evaluate", "runs", range(7))) == list(range(7))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(line("evaluate", "runs", iter(range(7)), 7)) == list(range(7))
+    shown = capsys.readouterr().err
+    first, *_, last = re.findall(r"[^\r\n]+", shown)
+    assert re.fullmatch(r"evaluate: 0 of 7 runs done, \S+ left", first)
+    assert last == "evaluate: 7 of 7 runs done, 00:00 left"
+    assert list(line("tuning", "variants", [])) == []
+    assert capsys.readouterr().err == ""

@@ -3,12 +3,10 @@
 Changes that must touch no training are made all at once: if they touch none together, none of them does alone.
 """
 
-import copy
 import json
 import re
 import shlex
 import shutil
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -17,7 +15,7 @@ from stages.common.work_folder import shared
 from tests.conftest import ROOT, Study
 
 VARIANTS = ("self_a", "self_tv", "cross_tv", "crossself_tv")
-SEEDS = (1, 2)
+SEEDS = (1,)
 ALL = {f"train@{variant}-{seed}" for variant in VARIANTS for seed in SEEDS}
 
 
@@ -45,9 +43,7 @@ def finished(tmp_path_factory) -> Study:
 @pytest.fixture
 def study(finished, tmp_path) -> Study:
     """A copy of the study, to be changed."""
-    study = copy.copy(finished)
-    study.folder = Path(shutil.copytree(finished.folder, tmp_path / "study", symlinks=True))
-    return study
+    return finished.copied(tmp_path / "study")
 
 
 def edit(study: Study, path: str, old: str, new: str) -> None:
@@ -133,7 +129,7 @@ def test_a_modalitys_setting_makes_the_variants_stale_that_have_it(study):
 
 def test_a_new_variant_and_a_new_seed_leave_the_others(study):
     study.set(variants=[*VARIANTS, "self_t"], seeds=[*SEEDS, 3])
-    assert stale(study) == {f"train@{variant}-3" for variant in VARIANTS} | {f"train@self_t-{s}" for s in (1, 2, 3)}
+    assert stale(study) == {f"train@{variant}-3" for variant in VARIANTS} | {f"train@self_t-{s}" for s in (1, 3)}
 
 
 def test_the_models_size_makes_all_stale(study):
@@ -176,7 +172,7 @@ def test_the_readmes_own_fusion_is_trained_alone_and_compared(study):
     check, repro, experiment = (shlex.split(line, comments=True) for line in commands)
     assert study.ok(*check) == ""
     trained = {stage for stage in ran(study.ok(*repro, "aggregate", "ttest")) if stage.startswith("train@")}
-    assert trained == {"train@gated_tv-1", "train@gated_tv-2"}
+    assert trained == {"train@gated_tv-1"}
     plan = json.loads((study.folder / "data/plans/gated_tv.json").read_text())
     assert plan["fusion"] == {"name": "gated", "settings": added["fusions"]["gated"]}
     assert [word.partition("=")[0] for word in experiment if "=" in word] == ["fusions.gated.dropout"]

@@ -101,6 +101,7 @@ def test_optimism_is_how_much_better_the_development_part_looks():
     page = optimism.as_markdown(table.reset_index(), "loss", "made up")
     assert "chosen by its development loss" in page
     assert "References" not in page
+    assert "draw" not in page
     assert "| Self V | .850, .650: +20.0 ± 14.1 | .150, .200: +5.0 ± 21.2 |" in page
 
 

@@ -446,6 +446,9 @@ def test_the_page_by_hand(made_up):
         ["gate_tv", 1, 100],
         ["gate_tv", 2, 200],
     ]
+    flattered = Path("metrics/optimism.md").read_text()
+    assert flattered.startswith("# What choosing the epoch and the draw flatters\n")
+    assert "its draw of settings, one of 2 (`tune.draws`), by the same value" in flattered
     before = {path: path.read_bytes() for path in (page.TABLE, page.PAGE, page.FOLDER / "draws.png")}
     page.main()
     assert before == {path: path.read_bytes() for path in before}

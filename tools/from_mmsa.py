@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from stages.common import cli, files
+from stages.common import cli, files, progress
 from stages.common.errors import UserError
 from tools import pickled_arrays
 from tools.pickled_arrays import described
@@ -169,7 +168,7 @@ def _named(parts: list[Part]) -> Iterator[tuple[Part, int, str]]:
     every = Counter(name for part in parts for name in part.ids)
     shared = any(count > 1 for count in every.values())
     rows = [(part, i, f"{part.name}_{name}" if shared else name) for part in parts for i, name in enumerate(part.ids)]
-    yield from tqdm(rows, "utterances", disable=None)
+    yield from progress.line("from_mmsa", "utterances", rows)
 
 
 def _part(place: str, name: str, content: dict) -> Part:

@@ -18,9 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from itertools import product
 
-from tqdm import tqdm
-
-from stages.common import cli, params
+from stages.common import cli, params, progress
 from stages.common.errors import UserError
 from tools import repair_lock
 
@@ -94,15 +92,15 @@ class Jobs:
         failures = {}
         with (
             ThreadPoolExecutor(self.number) as pool,
-            tqdm(total=len(stages), desc="train", unit="stage", disable=not sys.stderr.isatty()) as progress,
+            progress.line("train", "stages", total=len(stages)) as line,
         ):
             futures = {pool.submit(self._run, stage): stage for stage in stages}
             try:
                 for future in as_completed(futures):
                     if future.result() is not None:
                         failures[futures[future]] = future.result()
-                        progress.set_postfix(failed=len(failures))
-                    progress.update()
+                        line.set_description_str(f"train ({len(failures)} failed)")
+                    line.update()
             except BaseException:
                 self._stop()
                 pool.shutdown(cancel_futures=True)

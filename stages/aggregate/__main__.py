@@ -25,7 +25,7 @@ def main() -> None:
         files.write_text(METRICS_FOLDER / f"table{number}.md", papers_tables.as_markdown(table, number, meta.corpus))
     flattered = optimism.compare(developed, runs, config.compare.metrics)
     files.write_csv(METRICS_FOLDER / "optimism.csv", flattered)
-    page = optimism.as_markdown(flattered, config.train.protocol.select, meta.corpus)
+    page = optimism.as_markdown(flattered, config.train.protocol.select, meta.corpus, config.tune.draws)
     files.write_text(METRICS_FOLDER / "optimism.md", page)
 
 

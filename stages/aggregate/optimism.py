@@ -1,4 +1,4 @@
-"""How much better runs look on the development part, by which their epochs were chosen, than on the test part."""
+"""How much better runs look on the development part, by which epochs and draws were chosen, than on the test part."""
 
 from itertools import product
 
@@ -35,8 +35,8 @@ def compare(dev: pd.DataFrame, test: pd.DataFrame, metrics: list[str]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def as_markdown(table: pd.DataFrame, select: str, corpus: str) -> str:
-    """A row a variant, a column a metric."""
+def as_markdown(table: pd.DataFrame, select: str, corpus: str, draws: int = 0) -> str:
+    """A row a variant, a column a metric; `draws`: of settings, from which one was chosen, 0 if nothing was tuned."""
     rows, has_references = [], not all(variants.parse(name).trained for name in table["variant"])
     for variant, own in table.groupby("variant", sort=False):
         cells = {"Model": variants.label(variant)}
@@ -46,9 +46,13 @@ def as_markdown(table: pd.DataFrame, select: str, corpus: str) -> str:
                 f"{tables.fraction(row.dev)}, {tables.fraction(row.test)}: {100 * row.optimism:+.1f}{deviation}"
             )
         rows.append(cells)
+    by = f"development {CHOSEN_BY[select]} (`train.protocol.select`)"
+    what, chosen = "the epoch", f"Each run's epoch was chosen by its {by}"
+    if draws:
+        what = "the epoch and the draw"
+        chosen += f", and then its draw of settings, one of {draws} (`tune.draws`), by the same value of its best epoch"
     return (
-        f"# What choosing the epoch flatters\n\nCorpus: {corpus}. Each run's epoch was chosen by its development "
-        f"{CHOSEN_BY[select]} (`train.protocol.select`), so its development score is the best of many. "
+        f"# What choosing {what} flatters\n\nCorpus: {corpus}. {chosen}, so its development score is the best of many. "
         f"{'References have no epochs of their own. ' if has_references else ''}Each cell: "
         "mean development score, mean test score: by how many points the former is better, ± standard deviation over "
         f"runs. Models are compared by their test scores alone.\n\n{tables.markdown(pd.DataFrame(rows))}"

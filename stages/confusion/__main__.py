@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from stages.common import cli, corpus, figures, files, params, predictions, scores, task, variants
+from stages.common import cli, corpus, figures, files, params, predictions, progress, scores, task, variants
 from stages.common.errors import UserError
 from stages.common.task import Task
 from stages.confusion import drawing
@@ -41,7 +41,7 @@ def main() -> None:
                     (f"{stem}_fold{fold}", rows[rows["fold"] == fold], f"Fold {fold}, {seeds}"),
                 ):
                     drawings.append(pool.submit(draw, part, names, aim, title, own / f"{name}.png"))
-            for done in drawings:
+            for done in progress.line("confusion", "figures", drawings):
                 done.result()
         combinations = variants.combinations(config.models, config.letters)
         drawn = drawing.details(details(table, aim), aim, combinations, everything)

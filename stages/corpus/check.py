@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from stages.common import extractors, media, params, processes
+from stages.common import extractors, media, params, processes, progress
 from stages.common.errors import UserError
 from stages.common.media import Video
 from stages.corpus import clips
@@ -67,7 +66,7 @@ def _check_modality(
     medium = extractors.medium(settings)
     length = media.sound_seconds if medium == "audio" else _video_seconds
     with ThreadPoolExecutor(processes.cores()) as pool:
-        opened = list(tqdm(pool.map(lambda job: _open(job, length), jobs), column, len(jobs), disable=None))
+        opened = list(progress.line(column, "files", pool.map(lambda job: _open(job, length), jobs), len(jobs)))
     problems = [f"{error}; {len(job.parts)} utterances" for job, (_, error) in zip(jobs, opened, strict=True) if error]
     seconds = {}
     for name, place in zip(utterances["utterance_id"], places, strict=True):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from stages.common import progress
 from stages.common.corpus import DIMENSIONS, NAMES, Meta
 from stages.common.errors import UserError, short
 from stages.common.params import Corpus
@@ -205,7 +205,7 @@ def _rotated(rows: list[Row]) -> pd.DataFrame:
 def _check_files(utterances: list[Row], columns: list[str], folder: Folder, corpus: Corpus) -> list[str]:
     """Every file that a row names must be there and allowed; where `corpus.skips`, names of others become empty."""
     problems = []
-    for row in tqdm(utterances, "files", disable=None):
+    for row in progress.line("corpus", "rows", utterances):
         for column in columns:
             rule = row.cells[column] and folder.broken_rule(row.cells[column])
             if rule and not corpus.skips:

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from stages.common import progress
 from stages.common.arrays import Array, open_array, to_float32
 from stages.common.corpus import PARTS, Meta
 from stages.common.errors import UserError
@@ -266,11 +266,11 @@ def _number(folder: Path) -> int:
 def _compare(parts: list[Part], folders: Folders, vocabulary: int) -> None:
     """Read and check every row once, and hold the folders against each other."""
     total = sum(len(part.labels) for part in parts)
-    with tqdm(total=total, unit="row", desc="corpus", disable=not sys.stderr.isatty()) as progress:
+    with progress.line("corpus", "rows", total=total) as line:
         for part in parts:
             for row in _rows(part, vocabulary):
                 folders.add(row)
-                progress.update()
+                line.update()
             if part.name == PARTS[-1]:
                 folders.end_fold(part)
 

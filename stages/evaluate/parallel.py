@@ -8,8 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Literal, TypeVar
 
 import torch
-from tqdm import tqdm
 
+from stages.common import progress
 from stages.common.errors import UserError
 from stages.common.processes import cores, follow_parent
 
@@ -32,7 +32,7 @@ def in_processes(
         return []
     processes = cores() if workers == "auto" else workers
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    line = tqdm(total=len(jobs), desc=stage, unit="run", disable=not sys.stderr.isatty())
+    line = progress.line(stage, "variants × seeds", total=len(jobs))
     with line, ProcessPoolExecutor(min(processes, len(jobs)), context, _start) as pool:
         try:
             futures = [pool.submit(work, *job) for job in jobs]

@@ -7,7 +7,7 @@ import pandas as pd
 from stages.common import cli, corpus, extractors, features, files, params
 from stages.common.errors import UserError
 from stages.corpus import clips
-from stages.features import arrays, extraction, glove, published_folds, synthetic
+from stages.features import arrays, extraction, published_folds, synthetic
 
 SOURCES = {"synthetic": synthetic.write, "published_folds": published_folds.write}
 """Source that has features itself → what writes one modality of it to a folder."""
@@ -50,6 +50,8 @@ def write(config: params.Params, modality: str, utterances: pd.DataFrame, folder
     elif settings.extractor == "arrays":
         arrays.write(config.corpus, modality, utterances, folder)
     elif settings.extractor == "glove":
+        from stages.features import glove  # which imports nltk: a second
+
         transcripts = utterances[["utterance_id", clips.column_of(modality, settings, utterances)]]
         made = {"source": config.corpus.source}
         glove.write(settings, transcripts.itertuples(index=False), folder, modality=modality, made=made)

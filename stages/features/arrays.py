@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from stages.common import progress
 from stages.common.arrays import Array, open_array
 from stages.common.errors import UserError
 from stages.common.params import Corpus
@@ -31,7 +31,8 @@ def write(corpus: Corpus, modality: str, utterances: pd.DataFrame, folder: Path)
         raise UserError(f"modalities.{modality}: must have an array for at least one utterance, but has none")
     size = first.shape[1]
     writer = Writer(folder, "frames", size)
-    for name, path in zip(utterances["utterance_id"], tqdm(files, modality, disable=None), strict=True):
+    line = progress.line(f"features {modality}", "files", files)
+    for name, path in zip(utterances["utterance_id"], line, strict=True):
         frames = _frames(path, first) if path else np.empty((0, size), np.float32)
         try:
             writer.add(name, frames)

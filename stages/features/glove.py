@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from nltk.tokenize import NLTKWordTokenizer
 from nltk.tokenize.punkt import PunktSentenceTokenizer
-from tqdm import tqdm
 
+from stages.common import progress
 from stages.common.arrays import to_float32
 from stages.common.errors import UserError, short
 from stages.common.extractors import RANDOM, Glove
@@ -74,11 +74,11 @@ class VectorFile:
         needed = {_encoded(word): word for word in words}
         found = {}
         size = self.path.stat().st_size
-        with tqdm(total=size, desc=self.path.name, unit="B", unit_scale=True, disable=None) as progress:
+        with progress.line(self.path.name, "bytes", total=size, scale=True) as shown:
             for number, line in _lines(self.path):
                 if not needed:
                     break
-                progress.update(len(line))
+                shown.update(len(line))
                 key = line[: line.find(b" ")]  # before all else: nearly no line is of a word that is needed
                 if key not in needed or (self.header and number == 1):
                     continue

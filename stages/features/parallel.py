@@ -17,9 +17,8 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from stages.common import code, extractors, processes, records, work_folder
+from stages.common import code, extractors, processes, progress, records, work_folder
 from stages.common.errors import UserError
 from stages.common.media import MissingLibrary
 from stages.corpus.clips import Job
@@ -88,7 +87,7 @@ def do(jobs: list[Job], modality: str, settings: extractors.Section, *, skip: bo
     with _pool(task, len(jobs), cuda=device == "cuda") as pool:
         try:
             futures = {pool.submit(_do, job): i for i, job in enumerate(jobs)}
-            for future in tqdm(as_completed(futures), modality, len(jobs), unit="file", disable=None, smoothing=0.05):
+            for future in progress.line(f"features {modality}", "files", as_completed(futures), len(jobs)):
                 i = futures[future]
                 done[i] = future.result()
                 if done[i].digest:

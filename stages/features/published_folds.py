@@ -3,7 +3,6 @@
 Only the rows that `utterances.csv` names are read, a bounded number of them at a time.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from stages.common import corpus as corpora
+from stages.common import progress
 from stages.common.errors import UserError, restorable
 from stages.common.params import Corpus
 from stages.corpus.published_folds import FILES, Part, find_folders, open_part, read_embedding, rows_in_a_block
@@ -36,7 +35,7 @@ def write(corpus: Corpus, modality: str, utterances: pd.DataFrame, folder: Path)
     rows = _rows(modality, parts, places)
     for name, (part, row, values) in zip(
         utterances["utterance_id"],
-        tqdm(rows, total=len(places), unit="row", desc=modality, disable=not sys.stderr.isatty()),
+        progress.line(f"features {modality}", "rows", rows, len(places)),
         strict=True,
     ):
         sequence, valid = part.sequence(modality, row, values)

@@ -53,6 +53,7 @@ def read(given: Given, config: Params, known: Features) -> Features:
         utterance_id=np.array(["given"]),
         label=np.zeros(1, np.int64),
         sequences=sequences,
+        values=np.full((1, len(known.meta.dimensions)), np.nan, np.float32),
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.common import cli, corpus, figures, files, params, scores, tables, task, tuning, variants
+from stages.common import cli, corpus, figures, files, params, progress, scores, tables, task, tuning, variants
 from stages.common.errors import UserError
 from stages.common.metrics import METRICS
 from stages.common.task import Task
@@ -31,7 +31,8 @@ def main() -> None:
     """Summarise and draw what each number of draws yields, and what was chosen."""
     config, meta = params.load(), corpus.read_meta()
     aim, score = task.of(config.task, meta), SCORE[config.train.protocol.select]
-    tuned = {name: _read(name, config.seeds, aim, score) for name in config.variants if config.tune.draws}
+    names = progress.line("tuning", "variants", config.variants if config.tune.draws else [])
+    tuned = {name: _read(name, config.seeds, aim, score) for name in names}
     lower = METRICS[score].lower_is_better
     curves = _joined([expected(name, draws, lower) for name, draws in tuned.items()], COLUMNS)
     chosen = _joined([choices(name, draws) for name, draws in tuned.items()], CHOSEN)
