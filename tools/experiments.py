@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 from stages.common import cli
 from stages.common.errors import UserError
-from stages.common.metrics import METRICS, PAPERS
+from stages.common.metrics import DEFAULTS, METRICS, PAPERS
 from stages.common.tables import mean_std
 from stages.headline.__main__ import FILE
 
+SHOWN = (*PAPERS, *DEFAULTS["dimensions"])
+"""Metrics that have a column where an experiment has them."""
 GAP = "  "
 NARROWEST = 20
 """Characters of the last column, at least."""
@@ -29,8 +31,10 @@ class Row:
     name: str
     params: dict[str, str]
     """Key with dots → value as JSON."""
-    scores: list[str]
-    """Of the headline variant: those of `PAPERS`, or what is going on instead."""
+    scores: dict[str, str]
+    """Of the headline variant: metric → its mean and standard deviation, of those of `SHOWN` that it has."""
+    state: str | None
+    """What is going on instead: queued, running or failed."""
 
 
 def main() -> None:
@@ -55,11 +59,11 @@ def rows(shown: list[dict]) -> Iterator[Row]:
 def _row(name: str, shown: dict, state: str | None = None) -> Row:
     data = shown["data"] or {}
     found = data.get("metrics", {}).get(str(FILE), {}).get("data") or {}
-    scores = [mean_std(found[metric]["mean"], found[metric]["std"]) if metric in found else "–" for metric in PAPERS]
-    if state in ("queued", "running", "failed") or shown["error"]:
-        scores[0] = state or "failed"
+    scores = {name: mean_std(found[name]["mean"], found[name]["std"]) for name in SHOWN if name in found}
+    if state not in ("queued", "running", "failed"):
+        state = "failed" if shown["error"] else None
     document = data.get("params", {}).get("params.yaml", {}).get("data") or {}
-    return Row(name=name, params=dict(_flat(document)), scores=scores)
+    return Row(name=name, params=dict(_flat(document)), scores=scores, state=state)
 
 
 def _flat(document: dict, before: str = "") -> Iterator[tuple[str, str]]:
@@ -76,8 +80,14 @@ def table(listed: list[Row], width: int) -> str:
     The commit is the first row after the folder's.
     """
     committed = listed[1].params if len(listed) > 1 else listed[0].params
-    head = ["Experiment", *(METRICS[name].label for name in PAPERS), "Params that differ"]
-    cells = [head, *([row.name, *row.scores, _difference(row.params, committed)] for row in listed)]
+    names = [name for name in SHOWN if any(name in row.scores for row in listed)] or list(PAPERS)
+    head = ["Experiment", *(METRICS[name].label for name in names), "Params that differ"]
+    cells = [head]
+    for row in listed:
+        scores = [row.scores.get(name, "–") for name in names]
+        if row.state:
+            scores[0] = row.state
+        cells.append([row.name, *scores, _difference(row.params, committed)])
     widths = [max(len(row[i]) for row in cells) for i in range(len(head) - 1)]
     left = max(NARROWEST, width - sum(widths) - len(GAP) * len(widths))
     lines = []
