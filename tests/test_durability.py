@@ -112,7 +112,7 @@ def test_what_a_run_depends_on_decides_what_is_used(study, monkeypatch):
     assert folder("cross_tva") != own
     for path, before, after in (
         ("data/folds.csv", "train", "dev"),
-        ("data/corpus/utterances.csv", ",sad\n", ",angry\n"),
+        ("data/corpus/utterances.csv", ",sad,", ",angry,"),
         ("data/corpus/meta.json", "neutral", "changed"),
         ("data/features/audio/meta.json", '"longest": 4', '"longest": 5'),
         ("data/features/audio/meta.json", '"frames.npy": "', '"frames.npy": "f'),

@@ -187,7 +187,7 @@ def test_panels_of_other_modalities_follow_the_order_of_their_letters():
 
 
 @pytest.mark.parametrize("classes", [["no", "yes"], CLASSES, LONG, ["x" * 60, "y" * 60]])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_the_text_of_a_confusion_matrix_can_be_read(classes, tmp_path):
     counts = np.diag(np.full(len(classes), 1234)) + 1
     counts[1] = 0
@@ -256,7 +256,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_nothing_touches_the_edge_and_the_default_fits_a_page(shape, tmp_path):
     names, classes, folds, seeds = SHAPES[shape]
     predictions = made(names, classes, folds, seeds)

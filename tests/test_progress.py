@@ -41,7 +41,7 @@ def tell(progress: Progress, clock: Clock, seconds: float, *folds: int, epochs: 
     """At a time, some folds' runs have made some epochs."""
     clock.seconds = seconds
     for fold in folds:
-        progress.update(RunId(1, fold), RunProgress(epochs, end, 0.5 if epochs else None))
+        progress.update(RunId(1, fold), RunProgress(epochs, end, ("accuracy", 0.5) if epochs else None))
 
 
 def test_a_stages_estimate_leaves_out_its_start_and_compilation(clock):

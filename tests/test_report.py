@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.aggregate import __main__ as aggregate
-from stages.common import corpus, figures, params, predictions, variants
+from stages.common import corpus, figures, params, predictions, task, variants
 from stages.common.errors import UserError
 from stages.common.metrics import METRICS
 from stages.evaluate import __main__ as evaluate
@@ -58,7 +58,8 @@ def run_stages(classes: list[str], folder: Path, names: list[str], **changes) ->
         shutil.copy(ROOT / "CITATION.cff", folder)
         for stage in (aggregate, ttest, gates, tuning, evaluate):
             stage.main()
-        Path("plots/recall.png").write_bytes(PNG)
+        Path("plots/confusion").mkdir()
+        Path("plots/confusion/recall.png").write_bytes(PNG)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         report.main()
@@ -241,7 +242,7 @@ def test_the_page_has_its_sections_in_order(page):
         "differences",
         "runs",
         "confusion",
-        "recall",
+        "details",
         "training",
         "pairs",
         "wins",
@@ -412,7 +413,7 @@ def test_what_is_not_real_is_said_loudly(study, monkeypatch, name, said):
 
 
 def test_confusion_counts_are_those_of_the_predictions(study):
-    table = predictions.read_study(["cross_tv"], SEEDS, HOSTILE)
+    table = predictions.read_study(["cross_tv"], SEEDS, task.classes(HOSTILE))
     expected = [[len(table[(table["actual"] == a) & (table["predicted"] == p)]) for p in HOSTILE] for a in HOSTILE]
     assert confusions.counts(study, "cross_tv").tolist() == expected
     (own,) = [fold for fold in confusions.folds(study) if fold.summary == "Self T+V and Cross T+V"]
@@ -425,7 +426,7 @@ def test_confusion_counts_are_those_of_the_predictions(study):
 
 
 def test_the_telling_utterances_are_those_that_one_gets_right_and_the_other_wrong(study):
-    a, b = (predictions.read_study([name], SEEDS, HOSTILE) for name in ("self_tv", "cross_tv"))
+    a, b = (predictions.read_study([name], SEEDS, task.classes(HOSTILE)) for name in ("self_tv", "cross_tv"))
     shares = [(own["actual"] == own["predicted"]).groupby(own["utterance_id"]).mean() for own in (a, b)]
     found = wins.by_utterance(study, "self_tv", "cross_tv")
     np.testing.assert_allclose(found["a"], shares[0])
