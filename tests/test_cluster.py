@@ -150,6 +150,21 @@ def test_a_stage_that_is_killed_resumes(study, local, cluster):
 
 
 @pytest.mark.long
+def test_draws_are_the_same_in_a_cluster(study, cluster):
+    study.set(tune={"draws": 2, "ranges": {"train.protocol.learning_rate": [0.001, 0.01, 0.003, 0.005]}})
+    found = []
+    for where in ("ray", "local"):
+        study.set(train__engine=where)
+        study.ok("python", "-m", "stages.plan")
+        study.ok(*COMMAND)
+        found.append(study.outputs("cross_tv", 1))
+        for folder in ("runs", ".work"):
+            shutil.rmtree(study.folder / folder)
+    assert found[0] == found[1]
+    assert "tuning.csv" in found[0]
+
+
+@pytest.mark.long
 def test_mistakes_are_said(study, cluster):
     def errors(**changes) -> str:
         study.set(**changes)

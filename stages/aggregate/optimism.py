@@ -54,6 +54,6 @@ def as_markdown(table: pd.DataFrame, select: str, corpus: str, draws: int = 0) -
     return (
         f"# What choosing {what} flatters\n\nCorpus: {corpus}. {chosen}, so its development score is the best of many. "
         f"{'References have no epochs of their own. ' if has_references else ''}Each cell: "
-        "mean development score, mean test score: by how many points the former is better, ± standard deviation over "
-        f"runs. Models are compared by their test scores alone.\n\n{tables.markdown(pd.DataFrame(rows))}"
+        "mean development score, mean test score: by how many hundredths the former is better, ± standard deviation "
+        f"over runs. Models are compared by their test scores alone.\n\n{tables.markdown(pd.DataFrame(rows))}"
     )

@@ -44,14 +44,14 @@ def _draw(config: params.Params, folder: Path) -> str:
         (variant, seed, wanted if variant in drawn and seed == config.seeds[0] else [])
         for variant, seed in product(config.variants, config.seeds)
     ]
-    results = parallel.in_processes(found.find, jobs, config.train.workers, stage="attention")
+    results = parallel.in_processes(found.find, jobs, config.train.workers, stage="attention", unit="variants × seeds")
     shown = {(each.variant, each.utterance_id): each for own in results for each in own.shown}
     jobs = []
     for number, one in enumerate(wanted, start=1):
         maps = [shown[name, one.utterance_id] for name in drawn if (name, one.utterance_id) in shown]
         if maps:
             jobs.append((folder, f"{number:02d}_{_plain(one.utterance_id)}", one, maps, config.seeds[0], meta.corpus))
-    rows = parallel.in_processes(_draw_utterance, jobs, config.train.workers, stage="attention: figures")
+    rows = parallel.in_processes(_draw_utterance, jobs, config.train.workers, stage="attention", unit="utterances")
     padding = pd.concat([own.padding for own in results], ignore_index=True)
     _write_tables(folder, [row for own in rows for row in own], padding, meta.corpus)
     left_out = dict.fromkeys(own.variant for own in results if not own.attends)

@@ -50,7 +50,9 @@ def _evaluated(config: params.Params) -> list[Evaluated]:
     from stages.evaluate import parallel, run  # which import torch
 
     work = partial(run.evaluate, asked=config.evaluate, metrics=config.compare.metrics)
-    return parallel.in_processes(work, list(product(names, config.seeds)), config.train.workers, stage="evaluate")
+    return parallel.in_processes(
+        work, list(product(names, config.seeds)), config.train.workers, stage="evaluate", unit="variants × seeds"
+    )
 
 
 def _write_predictions(found: list[Evaluated]) -> None:

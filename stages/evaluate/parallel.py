@@ -17,11 +17,11 @@ Result = TypeVar("Result")
 
 
 def in_processes(
-    work: Callable[..., Result], jobs: list[tuple], workers: Literal["auto"] | int, *, stage: str
+    work: Callable[..., Result], jobs: list[tuple], workers: Literal["auto"] | int, *, stage: str, unit: str
 ) -> list[Result]:
     """`work` with the arguments of each of `jobs`; the results in their order, whatever the number of processes.
 
-    `workers`: `train.workers`; `stage`: a name for messages.
+    `workers`: `train.workers`; `stage`, `unit`: what works, and on how many of what, for messages.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def in_processes(
         return []
     processes = cores() if workers == "auto" else workers
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    line = progress.line(stage, "variants × seeds", total=len(jobs))
+    line = progress.line(stage, unit, total=len(jobs))
     with line, ProcessPoolExecutor(min(processes, len(jobs)), context, _start) as pool:
         try:
             futures = [pool.submit(work, *job) for job in jobs]

@@ -25,7 +25,7 @@ from stages.common import code, files, params
 from stages.common.errors import UserError
 from stages.common.params import Params
 from stages.multiverse.declaration import Specification, Value
-from stages.ttest.verdict import Verdict
+from stages.ttest.verdict import VERDICTS
 
 LOGS = Path(".work/multiverse")
 """What DVC and the stages print, a file an experiment."""
@@ -35,9 +35,6 @@ LOCK = Path(".work/locks/multiverse")
 
 NUMBERS = ("mean_a", "mean_b", "difference", "se", "df", "low", "high", "p", "p_equivalence")
 """The columns of `metrics/ttest.csv` that a specification is told by, beside its verdict."""
-
-VERDICTS = {str(own): own for own in (Verdict(better, equal) for better in ("a", "b", None) for equal in (True, False))}
-"""As `metrics/ttest.csv` has them."""
 
 
 CORPUS = r"^Corpus: (.*), \d+ folds × \d+ seeds\."

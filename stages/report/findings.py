@@ -12,11 +12,9 @@ from stages.common.metrics import METRICS
 from stages.common.params import Compare
 from stages.ttest.comparisons import COLUMNS
 from stages.ttest.report import interval, signed
-from stages.ttest.verdict import Verdict, amount
+from stages.ttest.verdict import VERDICTS, Verdict, amount
 
 FILE = Path("metrics/ttest.csv")
-VERDICTS = {str(own): own for own in (Verdict(better, equal) for better in ("a", "b", None) for equal in (True, False))}
-"""As the file has them."""
 PAPERS = ("self", "cross")
 """The fusions that the paper compares."""
 

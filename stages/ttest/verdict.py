@@ -40,6 +40,10 @@ class Verdict:
         return f"{a if self.better == 'a' else b} is better" + (f", by less than {margin}" if self.equivalent else "")
 
 
+VERDICTS = {str(own): own for own in (Verdict(better, equal) for better in ("a", "b", None) for equal in (True, False))}
+"""All of them, as `metrics/ttest.csv` has them."""
+
+
 def decide(difference: float, p: float, p_equivalence: float, alpha: float, *, lower_is_better: bool) -> Verdict:
     """The verdict on the difference a - b from corrected P: strictly below alpha counts; NaN never does."""
     better = None
