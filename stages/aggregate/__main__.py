@@ -17,7 +17,8 @@ def main() -> None:
     runs, developed = scores.run_scores(test, aim, dev), scores.run_scores(dev, aim, dev)
     runs = tuning.with_parameters(costs.with_costs(runs))
     files.write_csv(scores.FILE, runs)
-    published = papers_tables.read_published() if meta.corpus == "IEMOCAP" else None
+    of_paper = meta.corpus == "IEMOCAP" and aim.kind == "classes"
+    published = papers_tables.read_published() if of_paper else None
     summary = papers_tables.summarise(runs, config.compare.metrics)
     for number in (1, 2):
         table = papers_tables.arrange(summary, number, published, config.letters)
