@@ -12,10 +12,9 @@ from torch import Tensor
 from stages.attention.axes import Axis, axes
 from stages.attention.chosen import Chosen
 from stages.attention.weights import Attention, attend
-from stages.common import corpus, features, predictions, task, tuning
+from stages.common import predictions
 from stages.common.features import Features
-from stages.common.records import RunId
-from stages.evaluate.run import check_same, plans_by_fold
+from stages.evaluate.run import check_same, trained_runs
 from stages.evaluate.trained import TrainedRun, weights_path
 from stages.train.fusions.attention import valid
 
@@ -70,15 +69,10 @@ def find(variant: str, seed: int, chosen: list[Chosen]) -> Found:
     UserError
         If weights are missing or damaged, or not those of the run's predictions.
     """
-    own, folds = tuning.read(variant), corpus.read_folds()
-    plans = plans_by_fold(own, variant, seed, corpus.numbers(folds))
-    data = features.read(own.names)
-    answered = predictions.read(variant, seed, task.classes(data.meta.classes))
     attends, rows, shown = False, [], []
-    for fold, plan in plans.items():
-        weights = weights_path(variant, RunId(seed, fold))
-        run = TrainedRun(plan, data, features.fold_rows(data, folds, fold), weights)
-        shares = _of_test_part(run, answered[answered["fold"] == fold], weights)
+    for run_id, run, answered in trained_runs(variant, seed):
+        fold = run_id.fold
+        shares = _of_test_part(run, answered, weights_path(variant, run_id))
         attends = shares is not None
         if not attends:
             break

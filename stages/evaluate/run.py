@@ -1,5 +1,6 @@
 """One variant with one seed, evaluated on all its folds."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,30 +28,39 @@ def evaluate(variant: str, seed: int, asked: Evaluate, metrics: list[str]) -> Ev
     UserError
         If weights are missing or damaged, or not those of the run's predictions.
     """
-    own, folds = tuning.read(variant), corpus.read_folds()
-    plans = plans_by_fold(own, variant, seed, corpus.numbers(folds))
-    data = features.read(own.names)
-    answered = predictions.read(variant, seed, task.of(own.task, data.meta))
-    interact = asked.emap and len(own.names) > 1
     emap, errors, changed = [], [], []
-    for fold in plans:
-        run_id, rows = RunId(seed, fold), features.fold_rows(data, folds, fold)
-        run = TrainedRun(plans[fold], data, rows, weights_path(variant, run_id))
+    for run_id, run, answered in trained_runs(variant, seed):
         whole = run.logits()
-        check_same(_table(run, run_id, whole), answered[answered["fold"] == fold], weights_path(variant, run_id))
-        if interact:
+        check_same(_table(run, run_id, whole), answered, weights_path(variant, run_id))
+        if asked.emap and len(run.plan.names) > 1:
             table, error = _emap(run, run_id, asked.partners, metrics)
             emap.append(table)
-            errors.append({"fold": fold} | error)
+            errors.append({"fold": run_id.fold} | error)
         if asked.missing:
-            changed += [{"fold": fold} | row for row in _changed(run, run_id, whole, asked.noise, metrics)]
+            changed += [{"fold": run_id.fold} | row for row in _changed(run, run_id, whole, asked.noise, metrics)]
     return Evaluated(
         variant=variant,
         seed=seed,
-        emap=pd.concat(emap, ignore_index=True) if interact else None,
-        errors=pd.DataFrame(errors) if interact else None,
+        emap=pd.concat(emap, ignore_index=True) if emap else None,
+        errors=pd.DataFrame(errors) if errors else None,
         changed=pd.DataFrame(changed) if asked.missing else None,
     )
+
+
+def trained_runs(variant: str, seed: int) -> Iterator[tuple[RunId, TrainedRun, pd.DataFrame]]:
+    """Each fold's run of one variant and seed, with the predictions that it left.
+
+    Raises
+    ------
+    UserError
+        If predictions or weights are missing or damaged.
+    """
+    own, folds = tuning.read(variant), corpus.read_folds()
+    data = features.read(own.names)
+    answered = predictions.read(variant, seed, task.of(own.task, data.meta))
+    for fold, plan in plans_by_fold(own, variant, seed, corpus.numbers(folds)).items():
+        run_id, rows = RunId(seed, fold), features.fold_rows(data, folds, fold)
+        yield run_id, TrainedRun(plan, data, rows, weights_path(variant, run_id)), answered[answered["fold"] == fold]
 
 
 def plans_by_fold(own: tuning.Tuned, variant: str, seed: int, folds: list[int]) -> dict[int, Plan]:
